@@ -1,0 +1,128 @@
+"""The engine: what xarray calls to open an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from xarray.backends import BackendEntrypoint
+
+from xarray_omezarr.guess import peek
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import xarray as xr
+
+
+class OmeZarrBackendEntrypoint(BackendEntrypoint):
+    """Open OME-Zarr images with named dimensions and physical coordinates, lazily.
+
+    xarray knows it as the engine "omezarr".
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from xarray_omezarr import samples
+    >>> samples.coins()[["image"]].omezarr.to_zarr(path)
+    >>> ds = xr.open_dataset(path, engine="omezarr")
+    >>> ds.image.dims
+    ('y', 'x')
+    """
+
+    description = "Open OME-Zarr (OME-NGFF) images with physical coordinates"
+    url = "https://github.com/ome/ngff"
+    supports_groups = True
+    # No decoders: fill values are no masks, and units no calendar.
+    open_dataset_parameters: ClassVar[tuple[str, ...]] = (
+        "filename_or_obj",
+        "drop_variables",
+        "group",
+        "level",
+        "storage_options",
+    )
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:  # noqa: ANN401 - as xarray types it
+        """Say whether something is an OME-Zarr image, without asking any network."""
+        return peek(filename_or_obj) == "image"
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,  # noqa: ANN401
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        level: int = 0,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Open one level of an image.
+
+        Parameters
+        ----------
+        filename_or_obj : str, os.PathLike, zarr.abc.store.Store or zarr.Group
+            A path, a URL that fsspec knows, or a store of Zarr.
+        drop_variables : str or iterable of str, optional
+            Variables and coordinates to leave out.
+        group : str, optional
+            The path of the image's group within the store.
+        level : int, default 0
+            The resolution: 0 is the finest, -1 the coarsest.
+        storage_options : mapping, optional
+            Passed on to fsspec for URLs.
+
+        Returns
+        -------
+        xarray.Dataset
+            The pixels as the variable `image`.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no image, or no such level: the message says what there is.
+        """
+        from xarray_omezarr.read import open_level
+
+        return open_level(
+            filename_or_obj,
+            group=group,
+            level=level,
+            storage_options=storage_options,
+            drop_variables=drop_variables,
+        )
+
+    def open_groups_as_dict(
+        self,
+        filename_or_obj: Any,  # noqa: ANN401
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> dict[str, xr.Dataset]:
+        """Open all levels of an image, each as a Dataset: `/0` is the finest."""
+        from xarray_omezarr.read import open_levels
+
+        return open_levels(
+            filename_or_obj,
+            group=group,
+            storage_options=storage_options,
+            drop_variables=drop_variables,
+        )
+
+    def open_datatree(
+        self,
+        filename_or_obj: Any,  # noqa: ANN401
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        group: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Open all levels of an image as a tree, one node a level: `/0` is the finest."""
+        from xarray.backends.common import datatree_from_dict_with_io_cleanup
+
+        return datatree_from_dict_with_io_cleanup(
+            self.open_groups_as_dict(
+                filename_or_obj,
+                drop_variables=drop_variables,
+                group=group,
+                storage_options=storage_options,
+            )
+        )

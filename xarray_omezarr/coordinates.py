@@ -1,0 +1,685 @@
+"""Model ⇄ xarray coordinates. The coordinates are the truth.
+
+Space and time axes get float64 coordinates on an integer lattice, so that a crop, a crop of a crop
+or a reversal that is written and opened again has bit for bit the coordinates it had: what a file
+can hold, a scale and the position of the first pixel, is enough to find the lattice again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xarray_omezarr import spec
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.model import TYPES, Axis, Channel, Window
+from xarray_omezarr.transforms import ScaleTranslation, exact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from xarray_omezarr.model import Image, Level
+
+#: A deviation from even spacing up to this part of a pixel is measurement noise.
+EVEN = 1e-3
+#: Coordinates within this part of a pixel of each other are the same.
+SAME = 1e-6
+#: Positions are split into whole pixels and a rest at this fraction, which no remainder of a
+#: division of decimals comes near: the golden ratio is the number worst approximated by fractions.
+_SPLIT = Fraction(381966, 10**6)
+#: Integers up to here are exact in float64.
+_EXACT = 2**53
+
+#: The variable that holds the pixels.
+IMAGE = "image"
+
+_SETTINGS = ("color", "window_start", "window_end", "window_min", "window_max", "active")
+
+_PREFIXES = {
+    "y": "yocto", "z": "zepto", "a": "atto", "f": "femto", "p": "pico", "n": "nano", "u": "micro",
+    "µ": "micro", "μ": "micro", "m": "milli", "c": "centi", "d": "deci", "": "", "k": "kilo",
+    "M": "mega", "G": "giga", "T": "tera",
+}  # fmt: skip
+_POWERS = {
+    "yocto": -24, "zepto": -21, "atto": -18, "femto": -15, "pico": -12, "nano": -9, "micro": -6,
+    "milli": -3, "centi": -2, "deci": -1, "": 0, "hecto": 2, "kilo": 3, "mega": 6, "giga": 9,
+    "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24,
+}  # fmt: skip
+#: Spellings that people use, with the name of the specification.
+UNIT_NAMES = {
+    **{f"{short}m": f"{long}meter" for short, long in _PREFIXES.items()},
+    **{f"{short}s": f"{long}second" for short, long in _PREFIXES.items()},
+    **{f"{long}metre": f"{long}meter" for long in _PREFIXES.values()},
+    **{f"{long}metres": f"{long}meter" for long in _PREFIXES.values()},
+    **{f"{unit}s": unit for unit in spec.SPACE_UNITS | spec.TIME_UNITS},
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "Å": "angstrom",
+    "\u212b": "angstrom",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "d": "day",
+    "feet": "foot",
+    "inches": "inch",
+    "in": "inch",
+}
+
+#: The length of units of space, to compare the spacing of axes that are in different ones.
+METERS = {
+    **{f"{long}meter": 10.0**power for long, power in _POWERS.items()},
+    "angstrom": 1e-10,
+    "inch": 0.0254,
+    "foot": 0.3048,
+    "yard": 0.9144,
+    "mile": 1609.344,
+    "parsec": 3.0856775814913674e16,
+}
+
+
+# ── the lattice ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _split(scale: float, translation: float) -> tuple[Fraction, int, Fraction]:
+    """Split a position into a number of pixels and a rest that a crop has too."""
+    size = abs(exact(scale))
+    # The exponent of the leading digit, read off the decimal: a logarithm may round up.
+    exponent = int(f"{abs(scale):.17e}".rpartition("e")[2])
+    position = exact(translation)
+    pixels = math.floor(position / size + _SPLIT)
+    return size, pixels, round(position - pixels * size, 7 - exponent)
+
+
+def lattice(size: int, scale: float, translation: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Give the positions of the pixels of one axis.
+
+    With `s` the scale and `t` the translation, pixel `i` lies at `|s|·(k ± i) + R`, where `k` is a
+    whole number of pixels and `R` what is left of `t`, rounded to about a ten-millionth of a pixel.
+    Each position is evaluated exactly on the decimals that the numbers show, and rounded once.
+
+    Parameters
+    ----------
+    size : int
+        The number of pixels.
+    scale : float
+        The pixel size; negative where positions descend.
+    translation : float
+        The position of the first pixel's centre.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, of shape (size,).
+
+    Examples
+    --------
+    >>> lattice(4, 0.1, 0.2).tolist()
+    [0.2, 0.3, 0.4, 0.5]
+    """
+    step, pixels, rest = _split(scale, translation)
+    first = step * pixels + rest
+    denominator = math.lcm(step.denominator, first.denominator)
+    start = first.numerator * (denominator // first.denominator)
+    stride = step.numerator * (denominator // step.denominator) * (-1 if scale < 0 else 1)
+    last = start + stride * max(size - 1, 0)
+    if max(abs(start), abs(last)) < _EXACT and int(float(denominator)) == denominator:
+        # Both are exact in float64, and IEEE division rounds correctly.
+        return (start + stride * np.arange(size, dtype=np.int64)) / float(denominator)
+    # So does the division of Python's integers, of any size.
+    return np.array([(start + stride * i) / denominator for i in range(size)], dtype=np.float64)
+
+
+def recover(
+    values: np.ndarray[Any, Any], hint: Mapping[Hashable, Any], what: str
+) -> tuple[float, float]:
+    """Read scale and translation off the positions of one axis.
+
+    Parameters
+    ----------
+    values
+        Positions, one for each pixel: numbers, or `timedelta64`, which count as seconds.
+    hint
+        The encoding of the coordinate. Its exact `scale` is used where it reproduces the values.
+    what
+        What messages call the coordinate.
+
+    Raises
+    ------
+    OmeZarrError
+        Where the values are no evenly spaced numbers.
+    """
+    positions = _positions(values, what)
+    known = _known(hint)
+    if len(positions) == 1:
+        return _of_one_pixel(float(positions[0]), known, what)
+    _check_even(positions, what)
+    first, last = float(positions[0]), float(positions[-1])
+    extent, index = float(np.abs(positions).max()), np.arange(len(positions))
+    span = (last - first) / (len(positions) - 1)
+
+    def deviation(scale: float) -> float:
+        if abs(first + scale * index[-1] - last) > EVEN * abs(span):
+            return math.inf
+        return float(np.abs(first + scale * index - positions).max())
+
+    if known:
+        steps = round(span / known[0])
+        scale = float(exact(known[0]) * steps)
+        if steps and deviation(scale) <= EVEN * abs(scale):
+            return scale, _origin(scale, first, extent, known)
+    # Of all pixel sizes that reproduce the values, the one with the fewest digits: 0.325, not
+    # 0.32500000000000284. Values with noise of their own get one as good but for SAME.
+    noise = 4 * float(np.spacing(extent))
+    for allowed in (noise, deviation(span) + SAME * abs(span)):
+        for digits in range(17):
+            scale = float(f"{span:.{digits}e}")
+            if deviation(scale) <= allowed:
+                return scale, _origin(scale, first, extent, None)
+    return span, first
+
+
+def _of_one_pixel(
+    position: float, known: tuple[float, float] | None, what: str
+) -> tuple[float, float]:
+    if known:
+        # An average of several pixels has their scale in its encoding, but lies between them.
+        pixels = (position - known[1]) / known[0]
+        if abs(pixels - round(pixels)) <= EVEN:
+            return known[0], _origin(known[0], position, abs(position), known)
+    warnings.warn(
+        f"{what} has a single value, {position:g}, that no pixel size can be read off; 1.0 is "
+        "taken. Use .omezarr.assign_scale(…) to say what it is.",
+        OmeZarrWarning,
+        stacklevel=3,
+    )
+    return 1.0, position
+
+
+def _positions(values: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if values.dtype.kind == "m":
+        # Seconds, with one rounding: nanoseconds are integers.
+        nanoseconds = values.astype("timedelta64[ns]").astype(np.int64)
+        positions = nanoseconds / 1e9
+    elif values.dtype.kind == "f" and values.dtype.itemsize < 8:  # noqa: PLR2004
+        # A float32 of 0.1 means 0.1, not 0.10000000149.
+        positions = np.array([float(str(value)) for value in values], dtype=np.float64)
+    elif values.dtype.kind in "iuf":
+        positions = values.astype(np.float64)
+    else:
+        way = (
+            " Subtract the first to count from it: a timedelta64 is written in seconds."
+            if values.dtype.kind == "M"
+            else ""
+        )
+        msg = f"{what} is of type {values.dtype}; expected numbers or timedelta64.{way}"
+        raise OmeZarrError(msg)
+    if positions.size == 0:
+        msg = f"{what} is empty: there is no image in no pixels. Select at least one."
+        raise OmeZarrError(msg)
+    if not np.isfinite(positions).all() or (
+        values.dtype.kind == "m" and bool(np.isnat(values).any())
+    ):
+        worst = int(np.argmin(np.isfinite(positions)))
+        msg = f"{what} is {values[worst]} at index {worst}; expected finite numbers."
+        raise OmeZarrError(msg)
+    return positions
+
+
+def _check_even(positions: np.ndarray[Any, np.dtype[np.float64]], what: str) -> None:
+    size = len(positions)
+    step = float(np.median(np.diff(positions)))
+    if step == 0:
+        msg = f"{what} does not advance from one pixel to the next; expected evenly spaced values."
+        raise OmeZarrError(msg)
+    off = np.abs(positions - np.linspace(positions[0], positions[-1], size)) / abs(step)
+    if off.max() <= EVEN:
+        return
+    # Against the most common step, a gap shows where it is, and an outlier at the end too.
+    off = np.abs(positions - (positions[0] + step * np.arange(size))) / abs(step)
+    worst = int(np.argmax(off > off.max() - EVEN))
+    msg = (
+        f"{what} is not evenly spaced: at index {worst} it is {positions[worst]:.10g}, "
+        f"{off[worst]:.4g} pixels from where an even spacing of {step:.10g} has it. OME-Zarr knows "
+        "only a scale and a translation for each axis: interpolate to an even grid (.interp), "
+        "write evenly spaced parts, or drop the coordinate (.drop_vars) to count in pixels."
+    )
+    raise OmeZarrError(msg)
+
+
+def _known(hint: Mapping[Hashable, Any]) -> tuple[float, float] | None:
+    scale, translation = hint.get("scale"), hint.get("translation")
+    if isinstance(scale, float) and isinstance(translation, float) and scale:
+        return scale, translation
+    return None
+
+
+def _origin(scale: float, first: float, extent: float, known: tuple[float, float] | None) -> float:
+    """Give the translation to be written for a first position, without float noise."""
+    if known and known[0] == scale and lattice(1, *known)[0] == first:
+        return known[1]
+    if lattice(1, scale, first)[0] == first:
+        return first
+    noise = 4 * np.spacing(extent)
+    candidates = (float(f"{first:.{digits}e}") for digits in range(17))
+    return next((c for c in candidates if abs(c - first) <= noise), first)
+
+
+def coarser(
+    transform: ScaleTranslation, factors: Sequence[int], *, centred: bool
+) -> ScaleTranslation:
+    """Give the transformation of a level that is coarser by a whole factor along each axis.
+
+    A pixel that stands for a block of `f` lies at the block's centre, `(f - 1) / 2` pixels after
+    its first; one that is a copy of the block's first pixel lies on that.
+    """
+    pairs = {}
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            scale, translation = transform.scale[axis], transform.translation[axis]
+            size, pixels, rest = _split(scale, translation)
+            shift = Fraction(factor - 1, 2) * exact(scale) if centred else 0
+            pairs[axis] = (
+                float(exact(scale) * factor),
+                float(size * pixels + rest + shift),
+            )
+    return transform.replaced(pairs)
+
+
+# ── model → coordinates ──────────────────────────────────────────────────────────────────────────
+
+
+def image_coordinates(
+    image: Image, level: Level, shape: Sequence[int], *, place: str, warn: Callable[[str], None]
+) -> dict[str, xr.Variable]:
+    """Build the coordinates of one level of an image."""
+    coordinates = {}
+    pairs = zip(level.transform.scale, level.transform.translation, strict=True)
+    for axis, size, (scale, translation) in zip(image.axes, shape, pairs, strict=True):
+        if not axis.is_channel:
+            coordinates[axis.name] = axis_coordinate(axis, size, scale, translation)
+    coordinates.update(_channel_coordinates(image, shape, place=place, warn=warn))
+    return coordinates
+
+
+def axis_coordinate(axis: Axis, size: int, scale: float, translation: float) -> xr.Variable:
+    """Build the coordinate of one axis; its encoding keeps the exact scale and translation."""
+    attrs = {"units": axis.unit, "long_name": axis.long_name}
+    if axis.type != TYPES.get(axis.name):
+        attrs["type"] = axis.type
+    try:
+        values = lattice(size, scale, translation)
+    except OverflowError as error:
+        msg = (
+            f"Axis '{axis.name}' of {size} pixels with scale {scale} and translation {translation} "
+            "leaves the range of float64; its scale must be mended in the file."
+        )
+        raise OmeZarrError(msg) from error
+    return xr.Variable(
+        (axis.name,),
+        values,
+        {key: value for key, value in attrs.items() if value},
+        {"scale": scale, "translation": translation},
+    )
+
+
+def _channel_coordinates(
+    image: Image, shape: Sequence[int], *, place: str, warn: Callable[[str], None]
+) -> dict[str, xr.Variable]:
+    axis = image.channel_axis
+    count = 1 if axis is None else shape[axis]
+    channels = image.channels
+    if channels is None or (axis is None and (len(channels) != 1 or "c" in image.dims)):
+        return {}
+    if len(channels) != count:
+        warn(
+            f"{place}: 'omero' names {len(channels)} channels, but axis '{image.dims[axis or 0]}' "
+            f"has {count}; their names and settings are left out"
+        )
+        return {}
+    labels = spec.distinct_labels([channel.label for channel in channels])
+    if labels != [channel.label for channel in channels]:
+        warn(f"{place}: channels of the same label were made distinct: {labels}")
+    return channel_coordinates(
+        [
+            Channel(label, channel.color, channel.window, channel.active)
+            for label, channel in zip(labels, channels, strict=True)
+        ],
+        None if axis is None else image.dims[axis],
+    )
+
+
+def channel_coordinates(channels: Sequence[Channel], dim: str | None) -> dict[str, xr.Variable]:
+    """Build the coordinates of the channels: along their axis, or scalars where there is none."""
+    columns: dict[str, Sequence[Any]] = {
+        "color": [channel.color for channel in channels],
+        "active": [channel.active for channel in channels],
+    }
+    for key in ("start", "end", "min", "max"):
+        columns[f"window_{key}"] = [getattr(channel.window, key) for channel in channels]
+    missing = {"color": "", "active": True}
+    arrays = {
+        f"_{key}": np.array([missing.get(key, np.nan) if v is None else v for v in columns[key]])
+        for key in _SETTINGS
+        if any(value is not None for value in columns[key])
+    }
+    if all(channel.label is not None for channel in channels):
+        arrays[""] = np.array([channel.label for channel in channels], dtype=np.str_)
+    if dim is None:
+        return {f"c{key}": xr.Variable((), array[0]) for key, array in arrays.items()}
+    return {f"{dim}{key}": xr.Variable((dim,), array) for key, array in arrays.items()}
+
+
+# ── coordinates → model ──────────────────────────────────────────────────────────────────────────
+
+
+def axes_of(array: xr.DataArray, known: Mapping[str, Axis]) -> tuple[Axis, ...]:
+    """Read the axes of an image off its dimensions, in their order.
+
+    Parameters
+    ----------
+    array
+        The image.
+    known
+        The axes that it was opened with, by name: for keys that no coordinate holds.
+
+    Raises
+    ------
+    OmeZarrError
+        Where the type of a dimension is not known.
+    """
+    axes = []
+    for dim in array.dims:
+        name = str(dim)
+        attrs = array.coords[dim].attrs if dim in array.coords else None
+        old = known.get(name, Axis(name, TYPES.get(name)))
+        type_ = old.type if attrs is None else attrs.get("type", TYPES.get(name, old.type))
+        if type_ is None:
+            msg = (
+                f"Dimension '{name}' is none of t, c, z, y and x, and has no type. Rename it "
+                f"(.rename({name}='y')), or say what it is: "
+                f"ds.coords['{name}'].attrs['type'] = 'space', 'time' or 'channel'."
+            )
+            raise OmeZarrError(msg)
+        if attrs is None:
+            unit = old.unit
+        elif array.coords[dim].dtype.kind == "m":
+            unit = "second"
+        else:
+            unit = _unit(name, str(type_), attrs.get("units"))
+        axes.append(
+            Axis(
+                name=name,
+                type=str(type_),
+                unit=unit,
+                long_name=old.long_name if attrs is None else attrs.get("long_name"),
+                extra=old.extra,
+            )
+        )
+    return tuple(axes)
+
+
+def _unit(dim: str, type_: str, unit: object) -> str | None:
+    if unit is None or not str(unit):
+        return None
+    name = UNIT_NAMES.get(str(unit).strip(), str(unit).strip())
+    known = {"space": spec.SPACE_UNITS, "time": spec.TIME_UNITS}.get(type_)
+    if known is not None and name not in known:
+        warnings.warn(
+            f"The unit of dimension '{dim}', '{unit}', is no unit of {type_} that the "
+            "specification knows; written as it is. Known are micrometer, second and the like.",
+            OmeZarrWarning,
+            stacklevel=2,
+        )
+    return name
+
+
+def transform_of(array: xr.DataArray, axes: Sequence[Axis]) -> ScaleTranslation:
+    """Read scale and translation of each axis off the coordinates.
+
+    A dimension without a coordinate, and a channel axis, has scale 1 and no translation.
+    """
+    pairs = [
+        recover(
+            np.asarray(array.coords[axis.name].values),
+            array.coords[axis.name].encoding,
+            f"The coordinate of dimension '{axis.name}'",
+        )
+        if axis.name in array.coords and not axis.is_channel
+        else (1.0, 0.0)
+        for axis in axes
+    ]
+    return ScaleTranslation(tuple(s for s, _ in pairs), tuple(t for _, t in pairs))
+
+
+def channels_of(array: xr.DataArray, dim: str | None) -> tuple[Channel, ...] | None:
+    """Read the channels off their coordinates; None where there are no such coordinates.
+
+    Parameters
+    ----------
+    array
+        The image.
+    dim
+        The channel dimension, or None where the image has none: then the scalar coordinates that
+        a selected channel leaves behind tell of it.
+    """
+    prefix, count = ("c", 1) if dim is None else (dim, array.sizes[dim])
+
+    def column(key: str) -> list[Any]:
+        coordinate = array.coords.get(prefix + key)
+        if coordinate is None or coordinate.dims != (() if dim is None else (dim,)):
+            return [None] * count
+        return [None if v == "" or v != v else v for v in np.atleast_1d(coordinate.values).tolist()]  # noqa: PLR0124
+
+    labels, settings = column(""), {key: column(f"_{key}") for key in _SETTINGS}
+    if all(value is None for values in (labels, *settings.values()) for value in values):
+        return None
+    return tuple(
+        Channel(
+            label=None if labels[i] is None else str(labels[i]),
+            color=settings["color"][i],
+            window=Window(
+                **{key: settings[f"window_{key}"][i] for key in ("start", "end", "min", "max")}
+            ),
+            active=settings["active"][i],
+        )
+        for i in range(count)
+    )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an image was opened from: kept in its variable's encoding, and never for its geometry.
+
+    Selecting, chunking and loading keep it. Arithmetic makes a new image, and loses it.
+    """
+
+    version: str | None = None
+    level: int = 0
+    path: str = ""
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    codecs: Mapping[str, Any] = field(default_factory=dict)
+    shards: Mapping[str, int] | None = None
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+def memory_of(array: xr.DataArray) -> Memory:
+    """Give what an image was opened from, as far as its encoding still tells."""
+    kept = array.variable.encoding.get("omezarr")
+    names = Memory.__dataclass_fields__
+    return Memory(**{k: v for k, v in kept.items() if k in names} if isinstance(kept, dict) else {})
+
+
+def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
+    """Find the variable that holds the pixels: the one named, or `image`, or the only one.
+
+    Raises
+    ------
+    OmeZarrError
+        With the variables that there are, where it is not clear which is meant.
+    """
+    found = ", ".join(map(str, dataset.data_vars)) or "none"
+    if name is not None:
+        if name not in dataset.data_vars:
+            msg = f"image={name!r} is no variable of this Dataset; there are: {found}."
+            raise OmeZarrError(msg)
+        return name
+    candidates = [key for key, variable in dataset.data_vars.items() if variable.ndim > 1]
+    if IMAGE in dataset.data_vars:
+        return IMAGE
+    if len(candidates) != 1:
+        msg = (
+            f"It is not clear which variable is the image: expected one named '{IMAGE}', or a "
+            f"single one of two dimensions or more; there are: {found}. Say which one, by image= "
+            "or by selecting it."
+        )
+        raise OmeZarrError(msg)
+    return candidates[0]
+
+
+def warn_of_others(dataset: xr.Dataset, name: Hashable) -> None:
+    """Warn of the variables that are not written with an image."""
+    left = [str(key) for key in dataset.data_vars if key != name]
+    if left:
+        warnings.warn(
+            f"Only '{name}' is written; left out: {', '.join(left)}.", OmeZarrWarning, stacklevel=3
+        )
+
+
+# ── new coordinates for the accessor ─────────────────────────────────────────────────────────────
+
+
+def geometry_of(array: xr.DataArray) -> dict[str, tuple[float, float]]:
+    """Read scale and translation off the coordinates of each dimension but the channel's."""
+    axes = axes_of(array, memory_of(array).axes)
+    transform = transform_of(array, axes)
+    pairs = zip(transform.scale, transform.translation, strict=True)
+    return {axis.name: pair for axis, pair in zip(axes, pairs, strict=True) if not axis.is_channel}
+
+
+def snapped(array: xr.DataArray) -> dict[str, xr.Variable]:
+    """Build, for each coordinate of an image, the one on its lattice."""
+    return {
+        name: _replaced(array, name, scale, translation, {})
+        for name, (scale, translation) in geometry_of(array).items()
+        if name in array.coords
+    }
+
+
+def rescaled(
+    array: xr.DataArray,
+    scale: Mapping[str, float],
+    translation: Mapping[str, float],
+    units: Mapping[str, str] | str,
+) -> dict[str, xr.Variable]:
+    """Build the coordinates of an image with other pixel sizes, origins and units."""
+    axes = {
+        axis.name: axis for axis in axes_of(array, memory_of(array).axes) if not axis.is_channel
+    }
+    if isinstance(units, str):
+        units = {name: units for name, axis in axes.items() if axis.type == "space"}
+    for what, given in (("scale", scale), ("translation", translation), ("units", units)):
+        for dim in given:
+            if dim not in axes:
+                msg = (
+                    f"{what}: '{dim}' is no dimension that has one; expected some of {list(axes)}."
+                )
+                raise OmeZarrError(msg)
+    for what, numbers in (("scale", scale), ("translation", translation)):
+        for dim, value in numbers.items():
+            if not _is_finite(value) or (what == "scale" and value == 0):
+                besides = " other than 0" if what == "scale" else ""
+                msg = f"{what}: {value!r} along '{dim}'; expected a finite number{besides}."
+                raise OmeZarrError(msg)
+    new = {}
+    for dim in {**scale, **translation, **units}:
+        old = _old_pair(array, dim, with_scale=dim not in scale)
+        unit = _unit(dim, str(axes[dim].type), units[dim]) if dim in units else axes[dim].unit
+        new[dim] = _replaced(
+            array,
+            dim,
+            float(scale.get(dim, old[0])),
+            float(translation.get(dim, old[1])),
+            {"units": unit} if unit else {},
+        )
+    return new
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
+
+
+def _old_pair(array: xr.DataArray, dim: str, *, with_scale: bool) -> tuple[float, float]:
+    """Give the scale and translation of a dimension; the scale only where it is asked for."""
+    if dim not in array.coords:
+        return 1.0, 0.0
+    values, what = np.asarray(array.coords[dim].values), f"The coordinate of dimension '{dim}'"
+    if with_scale:
+        return recover(values, array.coords[dim].encoding, what)
+    return 1.0, float(_positions(values[:1], what)[0])
+
+
+def _replaced(
+    array: xr.DataArray, dim: str, scale: float, translation: float, attrs: Mapping[str, Any]
+) -> xr.Variable:
+    """Build a coordinate that keeps the attributes which it had."""
+    old = array.coords[dim].attrs if dim in array.coords else {}
+    return xr.Variable(
+        (dim,),
+        lattice(array.sizes[dim], scale, translation),
+        {**old, **attrs},
+        {"scale": scale, "translation": translation},
+    )
+
+
+def renamed_channels(
+    array: xr.DataArray,
+    *,
+    names: Sequence[str] | None,
+    colors: Sequence[str] | None,
+    windows: Sequence[Sequence[float]] | None,
+    active: Sequence[bool] | None,
+) -> dict[str, xr.Variable]:
+    """Build the channel coordinates of an image with other names and settings."""
+    axes = axes_of(array, memory_of(array).axes)
+    dim = next((axis.name for axis in axes if axis.is_channel), None)
+    count = 1 if dim is None else array.sizes[dim]
+    given = {"names": names, "colors": colors, "windows": windows, "active": active}
+    for what, values in given.items():
+        if values is not None and len(values) != count:
+            msg = f"{what}={values!r:.80}: expected {count}, one for each channel."
+            raise OmeZarrError(msg)
+    if names is not None and len(set(names)) != count:
+        msg = f"names={list(names)}: expected names that differ from each other."
+        raise OmeZarrError(msg)
+    for color in colors or ():
+        if not re.fullmatch("#?[0-9a-fA-F]{6}", str(color)):
+            msg = f"colors: {color!r}; expected six hexadecimal digits, like '00FF00'."
+            raise OmeZarrError(msg)
+    for pair in windows or ():
+        if len(pair) != 2 or not all(math.isfinite(value) for value in pair):  # noqa: PLR2004
+            msg = f"windows: {pair!r}; expected two finite numbers, where it starts and ends."
+            raise OmeZarrError(msg)
+    channels = []
+    for i, old in enumerate(channels_of(array, dim) or [Channel()] * count):
+        window = old.window
+        if windows is not None:
+            start, end = map(float, windows[i])
+            window = replace(window, start=start, end=end)
+        channels.append(
+            Channel(
+                label=old.label if names is None else str(names[i]),
+                color=old.color if colors is None else str(colors[i]).lstrip("#").upper(),
+                window=window,
+                active=old.active if active is None else bool(active[i]),
+            )
+        )
+    return channel_coordinates(channels, dim)

@@ -1,0 +1,602 @@
+"""The pyramid: which levels there are, how they are written, and the reducers that make them.
+
+Nothing here reads or writes: a plan is a value that can be printed and tested, and a reducer is a
+pure function on a NumPy block. The result of a reduction never depends on how an image was cut
+into blocks, because blocks start at whole multiples of the factor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from xarray_omezarr.errors import OmeZarrError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+Boundary = Literal["pad", "trim"]
+
+#: Spatial axes longer than this get a further level by default.
+LARGE = 256
+#: The size that a chunk has by default.
+CHUNK_BYTES = 2**20
+#: A block grows to fill more levels on its way while it stays below this.
+BLOCK_BYTES = 2**26
+#: What is printed for levels that are not made but written as they are.
+COPY = "copy"
+#: A block that cannot be made smaller than this earns a warning.
+LARGE_BLOCK_BYTES = 2**28
+
+
+# ── reducers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def downsample(
+    block: Array, factors: Sequence[int], method: str = "mean", boundary: Boundary = "pad"
+) -> Array:
+    """Reduce a block by a whole factor along each axis.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+        Any number of axes; boolean, integer or floating point.
+    factors : sequence of int
+        One for each axis; 1 leaves an axis as it is.
+    method : {"mean", "nearest", "mode"}
+        What a cell of pixels becomes: its mean (integers rounded to the nearest, halves to even;
+        NaN counts as missing), its first pixel, or its most frequent value (of equally frequent
+        ones the smallest).
+    boundary : {"pad", "trim"}
+        Whether the partial cells at the end of an axis are reduced over the pixels that they have,
+        or dropped.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same dtype; sizes are rounded up, or down for "trim".
+
+    Examples
+    --------
+    >>> downsample(np.array([[0, 1, 2], [1, 2, 3]], dtype=np.uint8), (2, 2)).tolist()
+    [[1, 2]]
+    >>> downsample(np.array([7, 7, 5, 9, 5]), (3,), "mode").tolist()
+    [7, 5]
+    """
+    reducer = REDUCERS[check_method(method)]
+    factors = tuple(
+        min(f, n) if boundary == "pad" else f for f, n in zip(factors, block.shape, strict=True)
+    )
+    shape = reduced_shape(block.shape, factors, boundary)
+    if boundary == "trim":
+        block = block[tuple(slice(0, n * f) for n, f in zip(shape, factors, strict=True))]
+    result = np.empty(shape, dtype=block.dtype.newbyteorder("="))
+    if not result.size:
+        return result
+    # The whole cells, and for each set of axes those that are partial along these: all cells of
+    # one part are alike, so that a reducer never sees a partial one.
+    parts = [_parts(n, f) for n, f in zip(block.shape, factors, strict=True)]
+    for corner in itertools.product(*parts):
+        source = tuple(slice(*part.source) for part in corner)
+        target = tuple(slice(*part.target) for part in corner)
+        cell = tuple(part.cell for part in corner)
+        result[target] = reducer(block[source], cell)
+    return result
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of an axis whose cells are all of one length."""
+
+    source: tuple[int, int]
+    target: tuple[int, int]
+    cell: int
+
+
+def _parts(size: int, factor: int) -> list[_Part]:
+    whole, rest = divmod(size, factor)
+    parts = [_Part((0, whole * factor), (0, whole), factor)] if whole else []
+    if rest:
+        parts.append(_Part((whole * factor, size), (whole, whole + 1), rest))
+    return parts
+
+
+def _samples(block: Array, cell: Sequence[int]) -> Iterator[Array]:
+    """Yield, for each position within a cell, the pixels that lie there."""
+    for offset in itertools.product(*(range(n) for n in cell)):
+        yield block[tuple(slice(o, None, n) for o, n in zip(offset, cell, strict=True))]
+
+
+def _nearest(block: Array, cell: Sequence[int]) -> Array:
+    return next(_samples(block, cell))
+
+
+def _mean(block: Array, cell: Sequence[int]) -> Array:
+    count = math.prod(cell)
+    if count == 1:
+        return block
+    if block.dtype.kind == "f":
+        return _float_mean(block, cell, count)
+    if block.dtype.kind == "b":
+        # Half of a cell is not yet most of it: halves go to even, which is False.
+        most: Array = _sum(block.view(np.uint8), cell, np.dtype(np.uint64)) * 2 > count
+        return most
+    bits = 8 * block.dtype.itemsize + (count - 1).bit_length()
+    if bits > 63:  # noqa: PLR2004
+        return _wide_mean(block, cell, count)
+    kind = "u" if block.dtype.kind == "u" else "i"
+    # One bit more, for the half that is added to round.
+    total = _sum(block, cell, np.dtype(f"{kind}{2 if bits < 16 else 4 if bits < 32 else 8}"))  # noqa: PLR2004
+    half, shift = total.dtype.type, count.bit_length() - 1
+    if count == 1 << shift:
+        # floor((sum + count/2 - 1 + parity) / count): halves go to even, for negative sums too.
+        parity = (total >> half(shift)) & half(1)
+        total += parity
+        total += half(count // 2 - 1)
+        total >>= half(shift)
+        halved: Array = total.astype(block.dtype)
+        return halved
+    quotient = total // half(count)
+    rest = total - quotient * half(count)
+    quotient += _round_up(quotient, rest, count)
+    return quotient.astype(block.dtype)
+
+
+def _sum(block: Array, cell: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Sum the pixels of each cell, one axis after the other, which is the least work."""
+    for axis, length in enumerate(cell):
+        if length == 1:
+            continue
+        index: list[slice] = [slice(None)] * block.ndim
+        views = []
+        for offset in range(length):
+            index[axis] = slice(offset, None, length)
+            views.append(block[tuple(index)])
+        total = np.add(views[0], views[1], dtype=dtype)
+        for view in views[2:]:
+            np.add(total, view, out=total)
+        block = total
+    return block.astype(dtype, copy=False)
+
+
+def _round_up(quotient: Array, rest: Array, count: int) -> Array:
+    """Say where a quotient with a rest is rounded up: beyond one half, and at it if odd."""
+    twice = rest * rest.dtype.type(2)
+    result: Array = (twice > count) | ((twice == count) & (quotient & quotient.dtype.type(1) == 1))
+    return result
+
+
+def _wide_mean(block: Array, cell: Sequence[int], count: int) -> Array:
+    """Average 64-bit integers, whose sum no integer holds, to the last bit."""
+    divisor = block.dtype.type(count)
+    quotients, rests = block // divisor, block % divisor
+    whole = _sum(quotients, cell, block.dtype)
+    rest = _sum(rests, cell, block.dtype)
+    whole += rest // divisor
+    whole += _round_up(whole, rest % divisor, count)
+    return whole
+
+
+def _float_mean(block: Array, cell: Sequence[int], count: int) -> Array:
+    # Sums of narrower floats are exact, or nearly so, in double precision.
+    wide = np.dtype(np.float64)
+    native = block.dtype.newbyteorder("=")
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        total = _sum(block.astype(wide, copy=False), cell, wide)
+        mean = total / count
+        if np.isfinite(mean).all():
+            return mean.astype(native)
+        missing = np.isnan(block)
+        present = count - _sum(missing.view(np.uint8), cell, np.dtype(np.uint64))
+        filled = np.where(missing, 0.0, block.astype(wide, copy=False))
+        mean = _sum(filled, cell, wide) / present
+        # Where only the sum is beyond the largest float, sum the shares instead.
+        if np.isinf(mean).any():
+            shares = _sum(filled / count, cell, wide) * (count / present)
+            mean = np.where(np.isinf(mean), shares, mean)
+        return mean.astype(native)
+
+
+def _mode(block: Array, cell: Sequence[int]) -> Array:
+    samples = list(_samples(block, cell))
+    result: Array = samples[0].copy()
+    mixed = np.zeros(result.shape, dtype=bool)
+    for sample in samples[1:]:
+        mixed |= sample != samples[0]
+    if not mixed.any():
+        return result
+    # Only cells that are not uniform are looked at. In a sorted cell a value stands in one run;
+    # the first of the longest runs is of the smallest such value, for any order of the pixels.
+    values = np.sort(np.stack([sample[mixed] for sample in samples]), axis=0)
+    run = np.ones(values.shape[1], dtype=np.int64)
+    longest, best = run.copy(), values[0].copy()
+    for previous, current in itertools.pairwise(values):
+        run = np.where(current == previous, run + 1, 1)
+        longer = run > longest
+        longest[longer] = run[longer]
+        best[longer] = current[longer]
+    result[mixed] = best
+    return result
+
+
+REDUCERS: Mapping[str, Callable[[Array, Sequence[int]], Array]] = {
+    "mean": _mean,
+    "nearest": _nearest,
+    "mode": _mode,
+}
+
+#: Methods whose pixels lie at the centre of the cell that they stand for.
+CENTRED = frozenset({"mean", "mode"})
+
+
+def check_method(method: str) -> str:
+    """Give a method's name back, or raise an error that lists the methods there are."""
+    if method not in REDUCERS:
+        msg = f"method={method!r} is not known; expected one of {', '.join(REDUCERS)}."
+        raise OmeZarrError(msg)
+    return method
+
+
+def reduced_shape(
+    shape: Sequence[int], factors: Sequence[int], boundary: Boundary
+) -> tuple[int, ...]:
+    """Give the shape of a reduced block: sizes are rounded up, or down for "trim"."""
+    return tuple(
+        -(-n // f) if boundary == "pad" else n // f for n, f in zip(shape, factors, strict=True)
+    )
+
+
+# ── levels ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def default_factors(
+    shape: Sequence[int],
+    spacing: Sequence[float | None],
+    *,
+    count: int | None = None,
+    boundary: Boundary = "pad",
+) -> list[tuple[int, ...]]:
+    """Choose the factors of the levels below the first, relative to it.
+
+    Spatial axes longer than 256 are halved, and of those only the ones whose spacing is less than
+    twice the finest's, so that anisotropic stacks become isotropic first.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape of the first level.
+    spacing : sequence of float or None
+        The pixel size along each axis in one unit; None for axes that are left alone.
+    count : int, optional
+        How many levels there shall be in all. Once no axis is longer than 256, those longer than
+        one pixel are halved on.
+
+    Examples
+    --------
+    >>> default_factors((60, 1024, 1024), (2.0, 0.5, 0.5))
+    [(1, 2, 2), (1, 4, 4)]
+    """
+    factors = [1] * len(shape)
+    levels: list[tuple[int, ...]] = []
+    while count is None or len(levels) < count - 1:
+        sizes = reduced_shape(shape, factors, boundary)
+        spatial = {i: abs(s) * factors[i] for i, s in enumerate(spacing) if s is not None}
+        axes = [i for i in spatial if sizes[i] > LARGE]
+        if not axes and count is not None:
+            axes = [i for i in spatial if sizes[i] > 1]
+        if not axes:
+            break
+        finest = min(spatial[i] for i in axes)
+        for i in axes:
+            if spatial[i] < 2 * finest:
+                factors[i] *= 2
+        levels.append(tuple(factors))
+    if count is not None and len(levels) < count - 1:
+        msg = (
+            f"levels={count} is more than the image has room for: after {len(levels) + 1} "
+            f"levels every spatial axis is one pixel long. Ask for at most {len(levels) + 1}."
+        )
+        raise OmeZarrError(msg)
+    return levels
+
+
+def check_factors(
+    levels: Sequence[object], dims: Sequence[str], shape: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """Check factors that were asked for, and put them in the order of the axes."""
+    previous = (1,) * len(dims)
+    checked = []
+    for number, level in enumerate(levels, 1):
+        what = f"levels[{number - 1}]={level!r:.80}"
+        if not isinstance(level, Mapping):
+            msg = f"{what}: expected a factor for each axis, like {{'y': 2, 'x': 2}}."
+            raise OmeZarrError(msg)
+        unknown = [dim for dim in level if dim not in dims]
+        if unknown:
+            msg = f"{what}: {unknown} is none of the dimensions {tuple(dims)}."
+            raise OmeZarrError(msg)
+        factors = tuple(level.get(dim, 1) for dim in dims)
+        for dim, factor, before, size in zip(dims, factors, previous, shape, strict=True):
+            if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
+                msg = f"{what}: the factor of '{dim}' is {factor!r}; expected a whole number ≥ 1."
+                raise OmeZarrError(msg)
+            if factor % before:
+                msg = (
+                    f"{what}: the factor of '{dim}' is {factor}, no multiple of the level before, "
+                    f"{before}. Factors are relative to level 0, and a level is reduced from the "
+                    "one before it."
+                )
+                raise OmeZarrError(msg)
+            if factor > size:
+                msg = f"{what}: '{dim}' has {size} pixels and cannot be reduced {factor} times."
+                raise OmeZarrError(msg)
+        if factors == previous:
+            msg = f"{what} is no coarser than the level before; expected a factor that grows."
+            raise OmeZarrError(msg)
+        checked.append(factors)
+        previous = factors
+    return checked
+
+
+def default_chunks(shape: Sequence[int], itemsize: int, spatial: Sequence[bool]) -> tuple[int, ...]:
+    """Choose chunks near 1 MiB: 1 along time and channel, powers of two along space.
+
+    Examples
+    --------
+    >>> default_chunks((5, 3, 100, 2048, 2048), 2, (False, False, True, True, True))
+    (1, 1, 64, 64, 128)
+    """
+    chunks = [1] * len(shape)
+    while math.prod(chunks) * itemsize < CHUNK_BYTES:
+        axes = [i for i, s in enumerate(spatial) if s and chunks[i] < shape[i]]
+        if not axes:
+            break
+        # The shortest first; of equal ones the last, along which memory is contiguous.
+        shortest = min(reversed(axes), key=lambda i: chunks[i])
+        chunks[shortest] = min(chunks[shortest] * 2, shape[shortest])
+    return tuple(chunks)
+
+
+def layout(
+    shapes: Sequence[Sequence[int]],
+    factors: Sequence[Sequence[int]],
+    chunks: Sequence[int],
+    shards: Sequence[int] | None,
+) -> tuple[LevelPlan, ...]:
+    """Lay out each level with the same chunks and shards, as far as it has room for them."""
+    levels = []
+    for shape, factor in zip(shapes, factors, strict=True):
+        chunk = tuple(max(min(c, n), 1) for c, n in zip(chunks, shape, strict=True))
+        shard = None
+        if shards is not None:
+            # A shard consists of whole chunks, and need not be larger than its level.
+            shard = tuple(
+                min(s, -(-n // c) * c) if c == full else c
+                for s, n, c, full in zip(shards, shape, chunk, chunks, strict=True)
+            )
+        levels.append(LevelPlan(tuple(shape), tuple(factor), chunk, shard))
+    return tuple(levels)
+
+
+# ── the plan ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """How one level is laid out."""
+
+    shape: tuple[int, ...]
+    factors: tuple[int, ...]
+    """Relative to the first level."""
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """What is written at once: one object of the store."""
+        return self.shards or self.chunks
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way over a source, block by block, that fills one level or several."""
+
+    source: int | None
+    """The level that is read; None for the image itself."""
+    levels: tuple[int, ...]
+    """The levels that each block fills, the first of them at the source's resolution or below."""
+    block: tuple[int, ...]
+    """The shape of a block, in pixels of the source."""
+    shape: tuple[int, ...]
+    """The shape of the source."""
+    held: tuple[int, ...]
+    """The shape of the whole chunks of the source that one block touches."""
+
+    def boxes(self) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Yield each block as a start and a stop along each axis of the source."""
+        yield from itertools.product(
+            *(
+                [(start, min(start + b, n)) for start in range(0, n, b)]
+                for b, n in zip(self.block, self.shape, strict=True)
+            )
+        )
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return math.prod(-(-n // b) for n, b in zip(self.shape, self.block, strict=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is written, in which blocks, and what memory that takes: all known before it starts."""
+
+    dims: tuple[str, ...]
+    dtype: np.dtype[Any]
+    levels: tuple[LevelPlan, ...]
+    passes: tuple[Pass, ...]
+    method: str
+    boundary: Boundary
+
+    @property
+    def tasks(self) -> int:
+        """How many blocks are written in all."""
+        return sum(step.blocks for step in self.passes)
+
+    @property
+    def block_bytes(self) -> int:
+        """The bytes of the pixels that one worker holds at the most.
+
+        The chunks of the source that a block touches, the block put together from them, and what
+        its reduction takes.
+        """
+        largest = max(
+            math.prod(step.held) + math.prod(step.block) * (1 if len(step.levels) == 1 else 2)
+            for step in self.passes
+        )
+        return largest * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        """Print the plan as a table."""
+        header = ("level", *self.dims, "chunks", "shards", "bytes")
+        rows = [
+            (
+                str(i),
+                *map(str, level.shape),
+                "×".join(map(str, level.chunks)),
+                "×".join(map(str, level.shards)) if level.shards else "-",
+                readable(math.prod(level.shape) * self.dtype.itemsize),
+            )
+            for i, level in enumerate(self.levels)
+        ]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+            for row in (header, *rows)
+        ]
+        for step in self.passes:
+            source = "the image" if step.source is None else f"level {step.source}"
+            block = "×".join(map(str, step.block))
+            lines.append(
+                f"{step.blocks} blocks of {block} from {source} "
+                f"fill level {', '.join(map(str, step.levels))}"
+            )
+        lines.append(f"{self.tasks} tasks, {readable(self.block_bytes)} in flight per worker")
+        return "\n".join(lines)
+
+
+def readable(count: float) -> str:
+    """Write a number of bytes for people.
+
+    Examples
+    --------
+    >>> readable(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024:  # noqa: PLR2004
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} PiB"
+
+
+def plan_pyramid(
+    dims: Sequence[str],
+    dtype: np.dtype[Any],
+    levels: Sequence[LevelPlan],
+    *,
+    method: str,
+    boundary: Boundary,
+    source_chunks: Sequence[int] | None = None,
+) -> Plan:
+    """Plan the blocks of a pyramid, each level of which is reduced from the one above.
+
+    A block is a box of whole shards (else chunks) of every level that it fills, so that no two
+    blocks write to one object; and of whole chunks of the source where these are known, so that
+    each is read once. It fills as many levels as fit into `BLOCK_BYTES`; the rest is reduced from
+    the last level written, in a further pass over that much smaller level.
+    """
+    passes: list[Pass] = []
+    done = 0
+    while done < len(levels):
+        source = None if done == 0 else done - 1
+        finest = levels[0 if source is None else source]
+        box = _whole(levels[done].unit, finest, levels[done])
+        chunks = source_chunks if source is None else levels[done - 1].chunks
+        if source is None and chunks is not None:
+            box = _common(box, chunks, finest.shape)
+        filled = [done]
+        for number in range(done + 1, len(levels)):
+            larger = _common(box, _whole(levels[number].unit, finest, levels[number]), finest.shape)
+            if math.prod(larger) * dtype.itemsize > BLOCK_BYTES and larger != box:
+                break
+            box = larger
+            filled.append(number)
+        box = _grown(box, finest.shape, dtype.itemsize)
+        held = _held(box, chunks, finest.shape)
+        passes.append(Pass(source, tuple(filled), box, finest.shape, held))
+        done = filled[-1] + 1
+    return Plan(tuple(dims), dtype, tuple(levels), tuple(passes), method, boundary)
+
+
+def plan_copies(
+    dims: Sequence[str],
+    dtype: np.dtype[Any],
+    levels: Sequence[LevelPlan],
+    source_chunks: Sequence[Sequence[int] | None],
+) -> Plan:
+    """Plan levels that are all there already: each is written as it is."""
+    passes = []
+    for number, (level, chunks) in enumerate(zip(levels, source_chunks, strict=True)):
+        box = _whole(level.unit, level, level)
+        if chunks is not None:
+            box = _common(box, chunks, level.shape)
+        box = _grown(box, level.shape, dtype.itemsize)
+        passes.append(Pass(None, (number,), box, level.shape, _held(box, chunks, level.shape)))
+    return Plan(tuple(dims), dtype, tuple(levels), tuple(passes), COPY, "pad")
+
+
+def _grown(box: Sequence[int], shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Make small blocks larger along the last axes, so that a task is worth its while."""
+    grown = list(box)
+    for axis in reversed(range(len(shape))):
+        while grown[axis] < shape[axis] and math.prod(grown) * itemsize * 2 <= BLOCK_BYTES // 4:
+            grown[axis] = min(grown[axis] * 2, shape[axis])
+    return tuple(grown)
+
+
+def _held(
+    box: Sequence[int], chunks: Sequence[int] | None, shape: Sequence[int]
+) -> tuple[int, ...]:
+    """Give the box of whole chunks of the source that a block touches."""
+    if chunks is None:
+        return tuple(box)
+    return tuple(
+        b if b % c == 0 or b >= n else min(b + 2 * c, n)
+        for b, c, n in zip(box, chunks, shape, strict=True)
+    )
+
+
+def _whole(unit: Sequence[int], source: LevelPlan, target: LevelPlan) -> tuple[int, ...]:
+    """Give the box of the source that one object of the target stands for."""
+    return tuple(
+        min(u * (ft // fs), n) if u < nt else n
+        for u, fs, ft, n, nt in zip(
+            unit, source.factors, target.factors, source.shape, target.shape, strict=True
+        )
+    )
+
+
+def _common(one: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Give the smallest box that is made of whole boxes of either kind, or the whole axis."""
+    return tuple(
+        n if a >= n or b >= n else min(math.lcm(a, b), n)
+        for a, b, n in zip(one, other, shape, strict=True)
+    )

@@ -1,0 +1,698 @@
+"""Zarr, fsspec and the disk: no other file touches them.
+
+An image is written in one way on every store. A journal beside the arrays says what is under way;
+arrays go to paths that no dataset has; one write of the group's metadata makes them the image; what
+they supersede is removed after that, and the journal last. Whatever interrupts this, the old image
+or the new one is there whole, and an image that was never finished has no metadata to be opened by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import zarr
+from xarray.backends.zarr import ZarrArrayWrapper
+from xarray.core.indexing import LazilyIndexedArray
+from zarr.abc.store import Store
+from zarr.buffer import cpu, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
+
+from xarray_omezarr import spec
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrFileNotFoundError
+from xarray_omezarr.guess import local_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+    from xarray_omezarr.pyramid import Plan
+
+T = TypeVar("T")
+
+#: The file that says which datasets are being written; it goes when they are finished.
+JOURNAL = ".omezarr.json"
+#: Requests in flight at a time.
+REQUESTS = 32
+
+_METADATA = {2: ".zattrs", 3: "zarr.json"}
+_ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
+_METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A group in a store, whether there is anything or not."""
+
+    store: Store
+    path: str
+    name: str
+    """What messages call it: the path or URL that the user gave."""
+    owned: bool
+    """Whether the store was opened here, and is to be closed here."""
+
+    def key(self, *parts: str) -> str:
+        """Give the key of something below the group."""
+        return "/".join(part for part in (self.path, *parts) if part)
+
+    def close(self) -> None:
+        """Close the store, if it was opened here."""
+        if self.owned:
+            self.store.close()
+
+
+@dataclass(frozen=True)
+class Node:
+    """What stands at a place."""
+
+    attributes: Mapping[str, Any]
+    zarr_format: int
+    both: bool
+    """Whether there are metadata of both formats, of which those of Zarr v3 were taken."""
+
+    @property
+    def kind(self) -> str | None:
+        """What the group is, by its attributes."""
+        return spec.kind(self.attributes, self.zarr_format)
+
+
+# ── places ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def locate(
+    target: object,
+    group: str | None = None,
+    *,
+    write: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Place:
+    """Find the store that an argument names, without a request to it.
+
+    Parameters
+    ----------
+    target
+        A path, a URL that fsspec knows, a Zarr store or a `zarr.Group`.
+    group
+        The path of the group in it.
+    write
+        Whether the store is to be written to.
+    storage_options
+        Passed on to fsspec for URLs.
+    """
+    inner = (group or "").strip("/")
+    if any(part in ("", ".", "..") for part in inner.split("/")) and inner:
+        msg = f"group={group!r} is no path below the root of the store."
+        raise OmeZarrError(msg)
+    if isinstance(target, (zarr.Group, StorePath)):
+        at = target.store_path if isinstance(target, zarr.Group) else target
+        return Place(
+            at.store, _join(at.path, inner), f"{at.store}/{_join(at.path, inner)}", owned=False
+        )
+    if isinstance(target, Store):
+        return Place(target, inner, f"{target}/{inner}" if inner else str(target), owned=False)
+    path = local_path(target)
+    if path is not None:
+        if storage_options:
+            msg = f"storage_options are for URLs; {target} is a local path. Leave them out."
+            raise OmeZarrError(msg)
+        store: Store = LocalStore(path, read_only=not write)
+        return Place(store, inner, str(path / inner), owned=True)
+    if not isinstance(target, str):
+        msg = (
+            f"A store of type {type(target).__name__} is not supported; expected a path, a URL, "
+            "a Zarr store or a zarr.Group."
+        )
+        raise OmeZarrError(msg)
+    name = target.rstrip("/")
+    try:
+        store = FsspecStore.from_url(
+            name, storage_options=dict(storage_options or {}), read_only=not write
+        )
+    except (ImportError, ValueError, TypeError) as error:
+        msg = f"{target} cannot be opened: {error}"
+        raise OmeZarrError(msg) from error
+    return Place(store, inner, _join(name, inner), owned=True)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
+    """Fetch some objects of a group side by side; None for each that is not there."""
+
+    async def get(key: str) -> bytes | None:
+        buffer = await place.store.get(place.key(key), default_buffer_prototype())
+        return None if buffer is None else buffer.to_bytes()
+
+    async def get_all() -> list[bytes | None]:
+        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
+        return list(await asyncio.gather(*(get(key) for key in keys)))
+
+    try:
+        return sync(get_all())
+    except OmeZarrError:
+        raise
+    except PermissionError:
+        raise
+    except Exception as error:
+        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
+        raise OmeZarrError(msg) from error
+
+
+def fetch(place: Place) -> Node | None:
+    """Read the attributes of a group in one round of two requests; None where there is none."""
+    v3, v2 = read_bytes(place, _METADATA[3], _METADATA[2])
+    if v3 is not None:
+        document = _parse(v3, place, _METADATA[3])
+        if document.get("node_type") == "array":
+            msg = (
+                f"{place.name} is a Zarr array, not a group. "
+                f"Open the group that it belongs to: {place.name.rpartition('/')[0] or '..'}."
+            )
+            raise OmeZarrError(msg)
+        attributes = document.get("attributes") or {}
+        if not isinstance(attributes, dict):
+            msg = f"{place.name}/zarr.json: 'attributes' is {attributes!r:.80}; expected an object."
+            raise OmeZarrError(msg)
+        # Readers SHOULD prefer 0.5 where metadata of both formats stand side by side (RFC-2);
+        # but a v3 group that says nothing does not hide a v2 image.
+        if spec.kind(attributes, 3) or v2 is None:
+            return Node(attributes, 3, v2 is not None)
+    if v2 is not None:
+        return Node(_parse(v2, place, _METADATA[2]), 2, v3 is not None)
+    return None
+
+
+def _parse(content: bytes, place: Place, file: str) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        msg = f"{place.name}/{file} is no valid JSON: {error}. The file must be mended or restored."
+        raise OmeZarrError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{place.name}/{file} holds {document!r:.80}; expected a JSON object."
+        raise OmeZarrError(msg)
+    return document
+
+
+def fetch_image(place: Place) -> Node:
+    """Read the attributes of a group that has to be an image.
+
+    Raises
+    ------
+    OmeZarrError
+        Where it is something else: the message says what, and what to open instead.
+    """
+    node = fetch(place)
+    if node is not None and node.kind == "image":
+        return node
+    if node is None:
+        raise _nothing(place)
+    children = _children(place)
+    inside = (
+        f" It holds {', '.join(children[:8])}: open one of these by group=." if children else ""
+    )
+    found = {
+        "plate": "is a plate of wells",
+        "well": "is a well of a plate",
+        "series": "is a series of images (bioformats2raw)",
+        "scene": "is a scene of several images",
+        "labels": "is the list of an image's labels",
+        None: "is a Zarr group without OME-Zarr metadata",
+    }[node.kind]
+    msg = f"{place.name} {found}, not an image with 'multiscales'.{inside}"
+    raise OmeZarrError(msg)
+
+
+def _nothing(place: Place) -> OmeZarrError:
+    """Say what is there where there is no group of Zarr."""
+    journal, array, group = read_bytes(place, JOURNAL, ".zarray", ".zgroup")
+    if journal is not None:
+        return OmeZarrError(
+            f"{place.name} is unfinished: a write of this image was interrupted, or is still under "
+            "way. Write it again (mode='w-' takes an unfinished image for none)."
+        )
+    if array is not None:
+        return OmeZarrError(
+            f"{place.name} is a Zarr array, not a group. Open the group that it belongs to."
+        )
+    children = _children(place)
+    inside = f" It holds {', '.join(children[:8])}." if children else ""
+    if group is not None:
+        return OmeZarrError(
+            f"{place.name} is a Zarr group without OME-Zarr metadata, not an image.{inside}"
+        )
+    if children or (place.owned and (path := local_path(place.name)) and path.exists()):
+        return OmeZarrError(
+            f"{place.name} is no Zarr group: there is neither a zarr.json nor a .zattrs.{inside} "
+            "Expected the folder of an OME-Zarr image."
+        )
+    return OmeZarrFileNotFoundError(
+        f"There is nothing at {place.name}; expected the group of an OME-Zarr image. "
+        "Check the path, and group= if it was given."
+    )
+
+
+def _children(place: Place) -> list[str]:
+    """List what lies directly below a group, where the store can."""
+
+    async def collect() -> list[str]:
+        return [name async for name in place.store.list_dir(place.path)]
+
+    if not place.store.supports_listing:
+        return []
+    try:
+        names = sync(collect())
+    except Exception:  # noqa: BLE001 - a listing only helps a message; not every server gives one
+        return []
+    return sorted(
+        name.strip("/") for name in names if name.strip("/") and not name.startswith((".", "zarr."))
+    )
+
+
+def open_arrays(
+    place: Place, paths: Sequence[str], zarr_format: int
+) -> list[zarr.Array[Any] | OmeZarrError]:
+    """Open the arrays of an image for reading, all side by side.
+
+    An array that is missing or broken is given back as the error that says so.
+    """
+
+    def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
+        metadata = place.key(path, _ARRAY_METADATA[zarr_format])
+        try:
+            return zarr.open_array(
+                _WatchedStore(place.store, metadata, f"{place.name}/{path}"),
+                path=place.key(path),
+                mode="r",
+                zarr_format=zarr_format,  # type: ignore[arg-type]
+            )
+        except FileNotFoundError:
+            return OmeZarrFileNotFoundError(
+                f"{place.name}: the array of dataset '{path}' is missing, though the metadata name "
+                "it. Copy the image again, or open another level."
+            )
+        except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
+            return OmeZarrError(
+                f"{place.name}: the array of dataset '{path}' cannot be opened: {error}"
+            )
+
+    if len(paths) == 1:
+        return [open_one(paths[0])]
+    with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
+        return list(pool.map(open_one, paths))
+
+
+class _WatchedStore(WrapperStore[Store]):
+    """A store of one array, that raises where the array is gone.
+
+    A chunk that is not there reads as fill values; but so would all chunks of an array that was
+    removed when its image was replaced. Only where a chunk is absent is the array looked for.
+    """
+
+    def __init__(self, store: Store, metadata: str, name: str) -> None:
+        super().__init__(store)
+        self._metadata = metadata
+        self._name = name
+
+    def _with_store(self, store: Store) -> _WatchedStore:
+        return _WatchedStore(store, self._metadata, self._name)
+
+    def _is_chunk(self, key: str) -> bool:
+        return key.rpartition("/")[2] not in _METADATA_FILES
+
+    def _gone(self) -> OmeZarrError:
+        return OmeZarrFileNotFoundError(
+            f"{self._name} is no longer there: the image was replaced or removed after it had been "
+            "opened. Open it again."
+        )
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = await self._store.get(key, prototype, byte_range)
+        if value is None and self._is_chunk(key) and not await self._store.exists(self._metadata):
+            raise self._gone()
+        return value
+
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        # Newer releases of Zarr read local chunks without their event loop.
+        get = cast("Any", self._store).get_sync
+        value: Buffer | None = get(key, prototype=prototype, byte_range=byte_range)
+        if (
+            value is None
+            and self._is_chunk(key)
+            and get(self._metadata, prototype=prototype) is None
+        ):
+            raise self._gone()
+        return value
+
+
+class _NativeArray(ZarrArrayWrapper):
+    """xarray's wrapper of a Zarr array, whose values come in native byte order."""
+
+    __slots__ = ()
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        super().__init__(array)  # type: ignore[no-untyped-call]
+        self.dtype = self.dtype.newbyteorder("=")
+
+    def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
+        values = super().__getitem__(key)  # type: ignore[no-untyped-call]
+        return np.asarray(values, dtype=self.dtype)
+
+    async def async_getitem(self, key: object) -> np.ndarray[Any, Any]:
+        values = await super().async_getitem(key)  # type: ignore[no-untyped-call]
+        return np.asarray(values, dtype=self.dtype)
+
+
+def lazy(array: zarr.Array[Any]) -> LazilyIndexedArray:
+    """Wrap an array for xarray's own lazy indexing; values come in native byte order."""
+    return LazilyIndexedArray(_NativeArray(array))
+
+
+def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any]:
+    """Say how an array is stored, in the keys that xarray writes arrays by.
+
+    The codecs of Zarr v2 are left out: xarray would hand them to Zarr v3, which is what it writes
+    by default, and fail. They are kept for this package's own writer.
+    """
+    encoding: dict[str, Any] = {
+        "chunks": array.chunks,
+        "preferred_chunks": dict(zip(dims, array.chunks, strict=True)),
+    }
+    if array.metadata.zarr_format == spec.V3:
+        encoding.update(
+            shards=array.shards,
+            compressors=array.compressors,
+            filters=array.filters,
+            serializer=array.serializer,
+            fill_value=array.fill_value,
+        )
+    return encoding
+
+
+def codecs_of(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Give the codecs of an array as its Zarr format takes them, for writing others like it."""
+    v3 = array.metadata.zarr_format == spec.V3
+    codecs: dict[str, Any] = {"compressors": array.compressors, "filters": array.filters}
+    if v3:
+        codecs["serializer"] = array.serializer
+    return {"zarr_format": array.metadata.zarr_format, "dtype": array.dtype, **codecs}
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place that an image is being written to."""
+
+    place: Place
+    zarr_format: int
+    token: str
+    """Names this write; in the journal it says whose the target is."""
+    paths: tuple[str, ...]
+    """The paths of the datasets to be written, which no dataset had before."""
+    superseded: tuple[str, ...]
+    """The paths of arrays that go when this write is finished."""
+    before: tuple[bytes | None, bytes | None]
+    """The metadata files that were there when the write began."""
+    attributes: Mapping[str, Any]
+    """Attributes of the group that are not OME-Zarr's, and stay."""
+
+
+def begin(place: Place, *, mode: str, zarr_format: int, levels: int) -> Target:
+    """Claim a place for an image of so many levels, without touching what is there.
+
+    Raises
+    ------
+    OmeZarrFileExistsError
+        Where there is something that the mode does not allow to replace.
+    """
+    if mode not in ("w-", "w"):
+        msg = f"mode={mode!r} is not known; expected 'w-' (refuse what exists) or 'w' (replace)."
+        raise OmeZarrError(msg)
+    v3, v2, old_journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
+    node = None if v3 is None and v2 is None else fetch(place)
+    journal = {} if old_journal is None else _parse(old_journal, place, JOURNAL)
+    unfinished = [p for key in ("paths", "superseded") for p in journal.get(key, [])]
+    _check_replaceable(place, node, mode, unfinished=old_journal is not None)
+    current = _dataset_paths(node)
+    if node is not None and node.zarr_format != zarr_format:
+        _check_no_labels(place, node.zarr_format)
+    # Plain numbers where they are free; with the token of this write where anything else is, or
+    # may still be written by somebody else.
+    token = secrets.token_hex(4)
+    fresh = node is None and not unfinished
+    target = Target(
+        place=place,
+        zarr_format=zarr_format,
+        token=token,
+        paths=tuple(str(i) if fresh else f"{i}-{token}" for i in range(levels)),
+        superseded=tuple(dict.fromkeys([*current, *unfinished])),
+        before=(v3, v2),
+        attributes=_foreign_attributes(node),
+    )
+    _write_json(
+        place,
+        JOURNAL,
+        {
+            "write": token,
+            "paths": list(target.paths),
+            "superseded": [p for p in unfinished if p not in current],
+        },
+    )
+    return target
+
+
+def _check_replaceable(place: Place, node: Node | None, mode: str, *, unfinished: bool) -> None:
+    if node is not None and node.kind == "image":
+        if mode == "w":
+            return
+        msg = f"{place.name} exists. Write to another path, or use mode='w' to replace the image."
+        raise OmeZarrFileExistsError(msg)
+    if node is None and (unfinished or not _anything(place)):
+        return
+    found = "something else" if node is None or node.kind is None else f"a {node.kind}"
+    msg = (
+        f"{place.name} exists and is no OME-Zarr image but {found}; it was left untouched. "
+        "Write to another path, or remove it yourself: an image replaces only an image."
+    )
+    raise OmeZarrFileExistsError(msg)
+
+
+def _anything(place: Place) -> bool:
+    """Say whether there is anything at a place that has no group's metadata."""
+    path = local_path(place.name) if place.owned else None
+    if path is not None:
+        return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    prefix = f"{place.path}/" if place.path else ""
+
+    async def find() -> bool:
+        async for _ in place.store.list_prefix(prefix):
+            return True
+        return False
+
+    return place.store.supports_listing and sync(find())
+
+
+def _dataset_paths(node: Node | None) -> list[str]:
+    if node is None:
+        return []
+    image = spec.parse_image(
+        node.attributes, zarr_format=node.zarr_format, place="", warn=lambda _: None
+    )
+    return [level.path for level in image.levels]
+
+
+def _check_no_labels(place: Place, zarr_format: int) -> None:
+    (labels,) = read_bytes(place, f"labels/{_METADATA[zarr_format]}")
+    if labels is not None:
+        msg = (
+            f"{place.name} has labels, which are stored in Zarr v{zarr_format} and would be lost "
+            "to an image of another format; nothing was changed. Write to another path, or with "
+            "the version= that the image has."
+        )
+        raise OmeZarrFileExistsError(msg)
+
+
+def _foreign_attributes(node: Node | None) -> dict[str, Any]:
+    if node is None:
+        return {}
+    ome = spec.ome_attributes(node.attributes, node.zarr_format)
+    if ome is not node.attributes:
+        return {key: value for key, value in node.attributes.items() if key != "ome"}
+    return {
+        key: value for key, value in node.attributes.items() if key not in ("multiscales", "omero")
+    }
+
+
+def create_level(
+    target: Target, number: int, plan: Plan, codecs: Mapping[str, Any]
+) -> zarr.Array[Any]:
+    """Create the empty array of one level."""
+    v3 = target.zarr_format == spec.V3
+    # Zarr makes groups of all that lies above a new array, which would put an empty group where
+    # there shall be none before the commit. So it makes the array elsewhere, for its metadata.
+    layout = plan.levels[number]
+    scratch = zarr.create_array(
+        MemoryStore(),
+        shape=layout.shape,
+        dtype=plan.dtype.newbyteorder("="),
+        chunks=layout.chunks,
+        shards=layout.shards,
+        fill_value=0,
+        zarr_format=target.zarr_format,  # type: ignore[arg-type]
+        # 0.4 keeps its chunks in nested folders, which is not what Zarr v2 does by itself.
+        chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
+        # 0.5: "`dimension_names` MUST match the names in the axes metadata".
+        dimension_names=list(plan.dims) if v3 else None,
+        **codecs,
+    )
+    path = target.paths[number]
+    file = _ARRAY_METADATA[target.zarr_format]
+    place = target.place
+
+    async def copy() -> None:
+        content = await scratch.store.get(file, default_buffer_prototype())
+        assert content is not None  # noqa: S101 - it was written just now
+        await place.store.set(place.key(path, file), content)
+
+    sync(copy())
+    return zarr.open_array(
+        place.store,
+        path=place.key(path),
+        mode="r+",
+        zarr_format=target.zarr_format,  # type: ignore[arg-type]
+    )
+
+
+def default_compressor(zarr_format: int) -> object:
+    """Give the codec that images are written with, unless another is asked for.
+
+    Blosc with LZ4 after a shuffle of bits: on microscopy it packs tighter than Zarr's own default,
+    Zstandard without shuffle, at ten times its rate, and every reader of OME-Zarr knows it.
+    """
+    if zarr_format == spec.V3:
+        from zarr.codecs import BloscCodec
+
+        return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+    from numcodecs import Blosc  # type: ignore[import-untyped]
+
+    return Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+
+
+def in_memory(store: Store) -> bool:
+    """Say whether a store lives in the memory of this process, where no other can write to it."""
+    if isinstance(store, WrapperStore):
+        return in_memory(store._store)  # noqa: SLF001 - that is how wrappers delegate
+    return isinstance(store, MemoryStore) or (
+        isinstance(store, FsspecStore) and "memory" in np.atleast_1d(store.fs.protocol)
+    )
+
+
+def commit(target: Target, attributes: Mapping[str, Any]) -> None:
+    """Make the arrays of a target the image, in one write, and remove what they supersede.
+
+    Raises
+    ------
+    OmeZarrError
+        Where somebody else has written to the place meanwhile; theirs stands.
+    """
+    place = target.place
+    v3, v2, journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
+    if (v3, v2) != target.before or journal is None or target.token not in journal.decode():
+        msg = (
+            f"{place.name} was written to by somebody else while this image was being written; "
+            "what they wrote stands. Write again, or to another path."
+        )
+        raise OmeZarrError(msg)
+    merged = {**target.attributes, **attributes}
+    old_format = 3 if v3 is not None else 2
+    if target.zarr_format == spec.V3:
+        _write_json(
+            place, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": merged}
+        )
+        stale = [".zattrs", ".zgroup", ".zmetadata"] if v2 is not None else []
+    else:
+        _write_json(place, ".zgroup", {"zarr_format": 2})
+        _write_json(place, ".zattrs", merged)
+        # Consolidated metadata of the old image would lead its readers to arrays that are gone.
+        stale = ["zarr.json"] if v3 is not None else [".zmetadata"]
+    _delete(place, stale)
+    remove_arrays(place, target.superseded, {old_format, target.zarr_format})
+    _delete(place, (JOURNAL,))
+
+
+def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) -> None:
+    """Remove arrays, their metadata first: without these, nobody takes missing chunks for zeros."""
+
+    async def remove(path: str) -> None:
+        for zarr_format in formats:
+            await place.store.delete(place.key(path, _ARRAY_METADATA[zarr_format]))
+        await place.store.delete_dir(place.key(path))
+
+    async def remove_all() -> None:
+        await asyncio.gather(*(remove(path) for path in paths))
+
+    sync(remove_all())
+
+
+def ensure_parents(place: Place, zarr_format: int) -> None:
+    """Make plain groups of the groups above a place, where they are none yet."""
+
+    async def ensure(path: str) -> None:
+        keys = [f"{path}/{file}".lstrip("/") for file in ("zarr.json", ".zgroup")]
+        if not any([await place.store.exists(key) for key in keys]):
+            content: dict[str, Any] = {"zarr_format": zarr_format}
+            if zarr_format == spec.V3:
+                content.update(node_type="group", attributes={})
+            key = keys[0] if zarr_format == spec.V3 else keys[1]
+            await place.store.set_if_not_exists(key, _buffer(content))
+
+    async def ensure_all() -> None:
+        parts = place.path.split("/")[:-1] if place.path else []
+        for depth in range(len(parts) + 1 if place.path else 0):
+            await ensure("/".join(parts[:depth]))
+
+    sync(ensure_all())
+
+
+def _buffer(content: Mapping[str, Any]) -> Buffer:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return cpu.Buffer.from_bytes(text.encode())
+
+
+def _write_json(place: Place, file: str, content: Mapping[str, Any]) -> None:
+    async def write() -> None:
+        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
+        await place.store.set(place.key(file), _buffer(content))
+
+    sync(write())
+
+
+def _delete(place: Place, files: Iterable[str]) -> None:
+    async def delete() -> None:
+        for file in files:
+            await place.store.delete(place.key(file))
+
+    sync(delete())
