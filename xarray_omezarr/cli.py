@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -77,6 +79,10 @@ def main(ctx: click.Context, *, debug: bool) -> None:
     """Write and describe OME-Zarr images."""
     if os.environ.get("NO_COLOR"):
         ctx.color = False
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no × shall show another sign, and no error.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not debug:
         ctx.with_resource(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -133,7 +139,6 @@ def create(
         msg = f"--shape and --seed are for --method fluorescence; {method} is a fixed picture."
         raise click.UsageError(msg)
 
-    import xarray_omezarr  # noqa: F401 - registers the accessor
     from xarray_omezarr import samples
 
     if method == "fluorescence":
@@ -158,7 +163,7 @@ def create(
 def info(path: str, *, as_json: bool) -> None:
     """Say what the image at PATH is."""
     facts = describe(path)
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else _table(facts))
+    click.echo(json.dumps(facts, indent=2) if as_json else _table(facts))
 
 
 def describe(store: str | os.PathLike[str]) -> dict[str, Any]:
@@ -289,9 +294,16 @@ def _table(facts: Mapping[str, Any]) -> str:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  " + "  ".join(cells).rstrip())
     for number, channel in enumerate(facts["channels"]):
-        rest = {key: value for key, value in channel.items() if key != "label"}
-        text = ", ".join(f"{key} {value}" for key, value in rest.items())
-        lines.append(f"  channel  {channel.get('label', number)}: {text}".rstrip(": "))
+        settings = [
+            f"{key.removeprefix('window_')} {value:g}"
+            if isinstance(value, float)
+            else f"{key} {value}"
+            for key, value in channel.items()
+            if key != "label" and value is not None
+        ]
+        lines.append(
+            f"  channel  {channel.get('label', number)}: {', '.join(settings)}".rstrip(": ")
+        )
     return "\n".join(lines)
 
 
@@ -321,7 +333,7 @@ EXAMPLES: Final = (
         source="samples.coins()",
         region="y=slice(60, 150), x=slice(50, 200)",
         purpose="keep the coins alone: the label image of the sample finds its place by itself",
-        formula='region["0"].image * (ds.coins > 0)',
+        formula='region["0"].image.where(ds.coins > 0)',
     ),
     Example(
         name="astronaut",
@@ -335,9 +347,7 @@ EXAMPLES: Final = (
         source='samples.fluorescence((3, 2, 12, 512, 512), chunks={"t": 1, "c": 1})',
         region="z=slice(2, 9), y=slice(30, 120), x=slice(40, 150)",
         purpose="project along z, and subtract the background of each frame and channel",
-        formula=(
-            'region["0"].image.max("z") - region["0"].image.min("z").median(["y", "x"]).compute()'
-        ),
+        formula='region["0"].image.max("z") - region["0"].image.median(["z", "y", "x"])',
     ),
     Example(
         name="cells-v04",
@@ -356,7 +366,7 @@ class Step:
 
     purpose: str
     line: str
-    tell: Callable[[Mapping[str, Any]], str] | None = None
+    tell: Callable[[Mapping[str, Any]], list[str]] | None = None
     """Describes what has come of it, from the variables that there are then."""
 
 
@@ -376,8 +386,8 @@ def steps(example: Example) -> Iterator[Step]:
     )
     yield Step(
         "check that it is what was written",
-        'xr.testing.assert_equal(tree["0"].image, ds.image)',
-        lambda _: "every value and every coordinate is the same",
+        'xr.testing.assert_identical(tree["0"].image, ds.image)',
+        lambda _: ["every value, coordinate, name and unit is the same"],
     )
     yield Step(
         "select a region in micrometres, on all levels at once",
@@ -396,8 +406,8 @@ def steps(example: Example) -> Iterator[Step]:
     )
     yield Step(
         "check that it is what was written",
-        "xr.testing.assert_equal(again, result)",
-        lambda _: "every value and every coordinate is the same",
+        "xr.testing.assert_identical(again, result)",
+        lambda _: ["every value, coordinate, name and unit is the same"],
     )
 
 
@@ -420,7 +430,7 @@ def demo(directory: Path | None) -> None:
     checks = 0
     with contextlib.chdir(directory):
         for example in EXAMPLES:
-            click.echo("\n" + click.style(f"── {example.name} ", bold=True) + "─" * 60)
+            click.echo("\n" + click.style(f"── {example.name} ".ljust(80, "─"), bold=True))
             variables = {"xr": xr, "samples": samples}
             for step in steps(example):
                 _take(step, variables)
@@ -442,22 +452,21 @@ def _take(step: Step, variables: dict[str, Any]) -> None:
         msg = f"The check failed.\n{error}"
         raise click.ClickException(msg) from error
     seconds = time.perf_counter() - begin
-    told = step.tell(variables) if step.tell else "done"
-    click.echo(click.style(f"  {told}  [{seconds:.3f} s]", dim=True))
+    told = [f"  {line}" for line in step.tell(variables)] if step.tell else []
+    click.echo(click.style("\n".join([*told, f"  [{seconds:.3f} s]"]), dim=True))
 
 
-def _extent(image: xr.DataArray) -> str:
+def _extent(image: xr.DataArray) -> list[str]:
     """Tell the size of an image and of its pixels."""
     scale, units = image.omezarr.scale, image.omezarr.units
     sizes = " × ".join(f"{dim} {size}" for dim, size in image.sizes.items())
     pixel = ", ".join(f"{dim} {step:g} {units[dim] or ''}".rstrip() for dim, step in scale.items())
-    return f"{sizes} {image.dtype}, pixels of {pixel}"
+    return [f"{sizes} ({image.dtype}), pixels of {pixel}"]
 
 
-def _levels(tree: xr.DataTree) -> str:
-    return "\n  ".join(
-        f"level {name}: {_extent(node.to_dataset().image)}" for name, node in tree.children.items()
-    )
+def _levels(tree: xr.DataTree) -> list[str]:
+    nodes = [(name, node.to_dataset()) for name, node in tree.children.items()]
+    return [f"level {name}: {line}" for name, node in nodes for line in _extent(node.image)]
 
 
 def _fresh() -> Path:

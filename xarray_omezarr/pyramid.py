@@ -32,8 +32,10 @@ CHUNK_BYTES = 2**20
 BLOCK_BYTES = 2**26
 #: What is printed for levels that are not made but written as they are.
 COPY = "copy"
-#: A block that cannot be made smaller than this earns a warning.
-LARGE_BLOCK_BYTES = 2**28
+#: Default chunks are flattened where blocks of whole chunks would be larger than this.
+LARGE_BLOCK_BYTES = 2**27
+#: A worker that holds more than this earns a warning.
+LARGE_BYTES = 2**29
 
 
 # ── reducers ─────────────────────────────────────────────────────────────────────────────────────
@@ -141,12 +143,12 @@ def _mean(block: Array, cell: Sequence[int]) -> Array:
         total += parity
         total += half(count // 2 - 1)
         total >>= half(shift)
-        halved: Array = total.astype(block.dtype)
-        return halved
-    quotient = total // half(count)
-    rest = total - quotient * half(count)
-    quotient += _round_up(quotient, rest, count)
-    return quotient.astype(block.dtype)
+    else:
+        quotient = total // half(count)
+        quotient += _round_up(quotient, total - quotient * half(count), count)
+        total = quotient
+    narrow: Array = total.astype(block.dtype)
+    return narrow
 
 
 def _sum(block: Array, cell: Sequence[int], dtype: np.dtype[Any]) -> Array:
@@ -345,23 +347,59 @@ def check_factors(
     return checked
 
 
-def default_chunks(shape: Sequence[int], itemsize: int, spatial: Sequence[bool]) -> tuple[int, ...]:
+def default_chunks(
+    shape: Sequence[int],
+    itemsize: int,
+    spatial: Sequence[bool],
+    source: Sequence[int] | None = None,
+) -> tuple[int, ...]:
     """Choose chunks near 1 MiB: 1 along time and channel, powers of two along space.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The shape of the first level.
+    itemsize : int
+        The bytes of a pixel.
+    spatial : sequence of bool
+        Which axes are axes of space.
+    source : sequence of int, optional
+        The chunks that the pixels come in. Chunks then divide these, or consist of them, and are
+        flatter where whole chunks of both would make a block that is too large for memory.
 
     Examples
     --------
     >>> default_chunks((5, 3, 100, 2048, 2048), 2, (False, False, True, True, True))
     (1, 1, 64, 64, 128)
+    >>> default_chunks((500, 4096, 4096), 2, (True, True, True), source=(1, 4096, 4096))
+    (4, 256, 512)
     """
-    chunks = [1] * len(shape)
-    while math.prod(chunks) * itemsize < CHUNK_BYTES:
-        axes = [i for i, s in enumerate(spatial) if s and chunks[i] < shape[i]]
-        if not axes:
-            break
-        # The shortest first; of equal ones the last, along which memory is contiguous.
-        shortest = min(reversed(axes), key=lambda i: chunks[i])
-        chunks[shortest] = min(chunks[shortest] * 2, shape[shortest])
-    return tuple(chunks)
+    limits = [n if s else 1 for n, s in zip(shape, spatial, strict=True)]
+    while True:
+        chunks = [1] * len(shape)
+        while math.prod(chunks) * itemsize < CHUNK_BYTES:
+            axes = [i for i, limit in enumerate(limits) if chunks[i] < limit]
+            if not axes:
+                break
+            # The shortest first; of equal ones the last, along which memory is contiguous.
+            shortest = min(reversed(axes), key=lambda i: chunks[i])
+            chunks[shortest] = min(chunks[shortest] * 2, limits[shortest])
+        if source is None:
+            return tuple(chunks)
+        chunks = [_aligned(c, s, n) for c, s, n in zip(chunks, source, shape, strict=True)]
+        box = _common(chunks, source, shape)
+        flatter = max(range(len(shape)), key=lambda i: box[i] / source[i])
+        if math.prod(box) * itemsize <= LARGE_BLOCK_BYTES or chunks[flatter] <= source[flatter]:
+            return tuple(chunks)
+        limits[flatter] = chunks[flatter] // 2
+
+
+def _aligned(chunk: int, source: int, size: int) -> int:
+    """Give the chunk closest in size that divides a source's chunk, or consists of such."""
+    if chunk >= size or chunk % source == 0 or source % chunk == 0:
+        return chunk
+    divisors = [d for d in range(1, source + 1) if source % d == 0]
+    return min(divisors, key=lambda d: abs(math.log(d / chunk)))
 
 
 def layout(

@@ -103,7 +103,7 @@ def circle() -> xr.Dataset:
     >>> from xarray_omezarr import samples
     >>> ds = samples.circle()
     >>> int(ds.circle.sum()), int(ds.image.max())
-    (1793, 200)
+    (1789, 200)
     """
     disc = _disc((64, 64), 32, 32, 24)
     pixels = np.where(disc, 200, 20).astype(np.uint8)

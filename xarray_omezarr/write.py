@@ -278,23 +278,21 @@ def _work(
     made: str | None,
     options: Options,
 ) -> _Work:
-    if plan.block_bytes > pyramid.LARGE_BLOCK_BYTES:
-        _warn_of_memory(plan, array)
+    if plan.block_bytes > pyramid.LARGE_BYTES:
+        _warn_of_memory(plan, array, image.axes)
     codecs = _codecs(options, image.version, memory_of(array))
     return _Work(plan, sources, image, made, _resized(array), codecs)
 
 
-def _warn_of_memory(plan: Plan, array: xr.DataArray) -> None:
-    chunks = dict(zip(plan.dims, _source_chunks(array) or (), strict=False))
-    way = (
-        f" The chunks of the source, {chunks}, are not those of the target: with "
-        f"chunks={chunks} a block is no larger than one of them."
-        if chunks
-        else " Smaller chunks or shards make it smaller."
-    )
+def _warn_of_memory(plan: Plan, array: xr.DataArray, axes: Sequence[Axis]) -> None:
+    source = _source_chunks(array)
+    spatial = [axis.type == "space" for axis in axes]
+    smaller = pyramid.default_chunks(array.shape, array.dtype.itemsize, spatial, source)
+    came = "" if source is None else f" The pixels come in chunks of {'×'.join(map(str, source))}."
     warnings.warn(
         f"Each worker holds up to {pyramid.readable(plan.block_bytes)} at a time to write this "
-        f"image.{way}",
+        f"image, since blocks are made of whole chunks and shards.{came} It would be less with "
+        f"chunks={dict(zip(plan.dims, smaller, strict=True))} and no larger shards.",
         OmeZarrWarning,
         stacklevel=6,
     )
@@ -342,9 +340,10 @@ def _chunking(
     """Choose the chunks and shards: as asked for, else as opened, else by default."""
     sizes = {str(dim): size for dim, size in array.sizes.items()}
     spatial = [axis.type == "space" for axis in axes]
-    chunks = dict(
-        zip(sizes, pyramid.default_chunks(array.shape, array.dtype.itemsize, spatial), strict=True)
+    default = pyramid.default_chunks(
+        array.shape, array.dtype.itemsize, spatial, _source_chunks(array)
     )
+    chunks = dict(zip(sizes, default, strict=True))
     opened = array.variable.encoding.get("preferred_chunks", {})
     kept = bool(memory.sizes) and all(isinstance(opened.get(dim), int) for dim in sizes)
     if kept:
