@@ -55,7 +55,7 @@ class _Accessor(Generic[T]):
         Examples
         --------
         >>> samples.coins().omezarr.scale
-        {'y': 0.1, 'x': 0.1}
+        {'y': 0.65, 'x': 0.65}
         """
         return {name: scale for name, (scale, _) in coordinates.geometry_of(self._image).items()}
 
@@ -71,7 +71,7 @@ class _Accessor(Generic[T]):
         Examples
         --------
         >>> samples.coins().isel(x=slice(100, None)).omezarr.translation
-        {'y': 0.0, 'x': 10.0}
+        {'y': 0.0, 'x': 65.0}
         """
         return {name: first for name, (_, first) in coordinates.geometry_of(self._image).items()}
 
@@ -191,7 +191,7 @@ class _Accessor(Generic[T]):
         --------
         >>> half = samples.coins().image.coarsen(x=2, boundary="trim").mean()
         >>> half.omezarr.snap().x.values[:3]
-        array([0.05, 0.25, 0.45])
+        array([0.325, 1.625, 2.925])
         """
         return self._obj.assign_coords(coordinates.snapped(self._image))
 
@@ -228,6 +228,7 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
 
         return write_image(
             self._obj,
+            {},
             store,
             group=group,
             options=Options(mode, version, levels, method, boundary, chunks, shards, compressors),
@@ -262,7 +263,8 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
 
         Scale and translation are read off the coordinates, units off their attributes, channel
         names and display settings off the coordinates along the channel. What the file that the
-        image was opened from holds besides is written back.
+        image was opened from holds besides is written back. Label images, like those of the
+        samples, are written below the image, on its levels.
 
         Parameters
         ----------
@@ -320,10 +322,12 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         from xarray_omezarr.write import Options, write_image
 
         name = coordinates.find_image(self._obj, image)
-        coordinates.warn_of_others(self._obj, name)
+        labels = coordinates.label_images(self._obj)
+        coordinates.warn_of_others(self._obj, [name, *labels])
         title = self._obj.attrs.get("name")
         return write_image(
             self._obj[name],
+            labels,
             store,
             group=group,
             options=Options(mode, version, levels, method, boundary, chunks, shards, compressors),

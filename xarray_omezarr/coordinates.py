@@ -535,6 +535,8 @@ def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
     candidates = [key for key, variable in dataset.data_vars.items() if variable.ndim > 1]
     if IMAGE in dataset.data_vars:
         return IMAGE
+    labels = label_images(dataset)
+    candidates = [key for key in candidates if key not in labels] or candidates
     if len(candidates) != 1:
         msg = (
             f"It is not clear which variable is the image: expected one named '{IMAGE}', or a "
@@ -545,12 +547,24 @@ def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
     return candidates[0]
 
 
-def warn_of_others(dataset: xr.Dataset, name: Hashable) -> None:
+def label_images(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Give the variables that are known to be label images of the Dataset's image."""
+    found = {}
+    for name, variable in dataset.data_vars.items():
+        kept = variable.encoding.get("omezarr")
+        if isinstance(kept, dict) and kept.get("kind") == "label":
+            found[str(name)] = variable
+    return found
+
+
+def warn_of_others(dataset: xr.Dataset, written: Sequence[Hashable]) -> None:
     """Warn of the variables that are not written with an image."""
-    left = [str(key) for key in dataset.data_vars if key != name]
+    left = [str(key) for key in dataset.data_vars if key not in written]
     if left:
         warnings.warn(
-            f"Only '{name}' is written; left out: {', '.join(left)}.", OmeZarrWarning, stacklevel=3
+            f"Only {', '.join(map(str, written))} is written; left out: {', '.join(left)}.",
+            OmeZarrWarning,
+            stacklevel=3,
         )
 
 

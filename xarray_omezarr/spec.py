@@ -375,7 +375,11 @@ def image_name(document: Mapping[str, Any]) -> str | None:
 
 
 def image_attributes(
-    image: Image, *, method: str | None = None, resized: Collection[str] = ()
+    image: Image,
+    *,
+    method: str | None = None,
+    resized: Collection[str] = (),
+    label: bool = False,
 ) -> dict[str, Any]:
     """Give the attributes of the group of an image, in the image's version.
 
@@ -391,6 +395,8 @@ def image_attributes(
     resized
         The axes that are not as long as they were in the document: a default plane on them is
         no longer known to be the one that was meant.
+    label
+        Whether it is a label image.
 
     Returns
     -------
@@ -446,10 +452,28 @@ def image_attributes(
     omero = _omero_json(image, old_ome.get("omero"), resized)
     if omero is not None:
         ome["omero"] = omero
+    if label:
+        # "`source` MAY contain `image`, the relative path to the image" (0.4 and 0.5, labels).
+        own = {} if nested else {"version": image.version}
+        ome["image-label"] = {"source": {"image": "../../"}, **ome.get("image-label", {}), **own}
     attributes = (
         {**others, "ome": {"version": image.version, **ome}} if nested else {**others, **ome}
     )
     return {key: _finite(value) for key, value in attributes.items()}
+
+
+def labels_attributes(
+    attributes: Mapping[str, Any], name: str, *, zarr_format: int
+) -> dict[str, Any]:
+    """Give the attributes of a group of labels with one more label image in its list."""
+    ome = dict(ome_attributes(attributes, zarr_format))
+    listed = ome.get("labels")
+    names = [*listed] if isinstance(listed, list) else []
+    ome["labels"] = names if name in names else [*names, name]
+    if zarr_format == V2:
+        return ome
+    # 0.5: "the `labels` group MUST contain `ome.labels`", and `ome` its version.
+    return {**attributes, "ome": {"version": "0.5", **ome}}
 
 
 def check_axes(axes: Sequence[Axis]) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -62,6 +62,10 @@ class Place:
     def key(self, *parts: str) -> str:
         """Give the key of something below the group."""
         return "/".join(part for part in (self.path, *parts) if part)
+
+    def below(self, *parts: str) -> Place:
+        """Give a group below this one, in the same store."""
+        return replace(self, path=self.key(*parts), name=_join(self.name, *parts))
 
     def close(self) -> None:
         """Close the store, if it was opened here."""
@@ -626,6 +630,7 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
             "what they wrote stands. Write again, or to another path."
         )
         raise OmeZarrError(msg)
+    ensure_parents(place, target.zarr_format)
     merged = {**target.attributes, **attributes}
     old_format = 3 if v3 is not None else 2
     if target.zarr_format == spec.V3:
@@ -641,6 +646,20 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
     _delete(place, stale)
     remove_arrays(place, target.superseded, {old_format, target.zarr_format})
     _delete(place, (JOURNAL,))
+
+
+def add_label(target: Target, name: str) -> None:
+    """Enter a label image into the list of its image's labels."""
+    folder = target.place.path.removesuffix(f"/{name}")
+    place = replace(target.place, path=folder, name=target.place.name.removesuffix(f"/{name}"))
+    node = fetch(place)
+    attributes = spec.labels_attributes({} if node is None else node.attributes, name,
+                                        zarr_format=target.zarr_format)  # fmt: skip
+    if target.zarr_format == spec.V3:
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        _write_json(place, "zarr.json", group)
+    else:
+        _write_json(place, ".zattrs", attributes)
 
 
 def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) -> None:

@@ -6,25 +6,25 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, pyramid, spec, storage
+from xarray_omezarr import coordinates, pyramid, spec, storage, stream
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.model import Image, Level
+from xarray_omezarr.stream import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-    import zarr
     from dask.delayed import Delayed
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.pyramid import Boundary, Pass, Plan
+    from xarray_omezarr.pyramid import Boundary, Plan
     from xarray_omezarr.transforms import ScaleTranslation
 
     Sizes = int | Mapping[str, int]
@@ -47,22 +47,9 @@ class Options:
     compressors: Any = None
 
 
-@dataclass(frozen=True)
-class _Work:
-    """All that is known before the store is touched."""
-
-    plan: Plan
-    sources: tuple[xr.Variable, ...]
-    """The image itself; or all of its levels, where these are written as they are."""
-    image: Image
-    """Its levels have paths that the store has yet to give."""
-    attributes_method: str | None
-    resized: tuple[str, ...]
-    codecs: Mapping[str, Any]
-
-
 def write_image(
     array: xr.DataArray,
+    labels: Mapping[str, xr.DataArray],
     target: object,
     *,
     group: str | None,
@@ -77,6 +64,8 @@ def write_image(
     ----------
     array
         The pixels.
+    labels
+        The label images that are written with it, by name.
     target, group, storage_options
         Where to; see `storage.locate`.
     options
@@ -87,8 +76,9 @@ def write_image(
         Whether to write now; else what comes back writes when it is computed.
     """
     work = _prepare(array, options, name)
+    works = [work, *(_prepare_label(array, work, *item, options) for item in labels.items())]
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    return _execute(work, place, options.mode, compute=compute)
+    return stream.write(works, place, options.mode, compute=compute)
 
 
 def write_levels(
@@ -104,7 +94,7 @@ def write_levels(
     """Write levels that are there already, the finest first, each with its own coordinates."""
     work = _prepare_levels(arrays, options, name)
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    return _execute(work, place, options.mode, compute=compute)
+    return stream.write([work], place, options.mode, compute=compute)
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────────────────
@@ -190,7 +180,12 @@ def _transform(array: xr.DataArray, axes: Sequence[Axis]) -> ScaleTranslation:
     return transform
 
 
-def _prepare(array: xr.DataArray, options: Options, name: str | None) -> _Work:
+def _prepare(
+    array: xr.DataArray,
+    options: Options,
+    name: str | None,
+    factors: Sequence[tuple[int, ...]] | None = None,
+) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
     pyramid.check_method(options.method)
@@ -199,7 +194,7 @@ def _prepare(array: xr.DataArray, options: Options, name: str | None) -> _Work:
         raise OmeZarrError(msg)
     array, axes = _ordered(array, memory.axes)
     transform = _transform(array, axes)
-    factors = _factors(array.shape, axes, transform, options)
+    factors = factors or _factors(array.shape, axes, transform, options)
     shapes = [pyramid.reduced_shape(array.shape, f, options.boundary) for f in factors]
     plans = pyramid.layout(shapes, factors, *_chunking(array, axes, options, version, memory))
     plan = pyramid.plan_pyramid(
@@ -217,7 +212,34 @@ def _prepare(array: xr.DataArray, options: Options, name: str | None) -> _Work:
     return _work(array, (array.variable,), plan, image, made=made, options=options)
 
 
-def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str | None) -> _Work:
+def _prepare_label(
+    image: xr.DataArray, work: Work, name: str, label: xr.DataArray, options: Options
+) -> Work:
+    """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
+    if label.dtype.kind not in "iu":
+        msg = f"The label image '{name}' is of type {label.dtype}; labels are integers (.astype)."
+        raise OmeZarrError(msg)
+    known = {axis.name: axis for axis in work.image.axes}
+    foreign = [str(dim) for dim in label.dims if dim not in known]
+    if foreign:
+        msg = f"The label image '{name}' has dimensions {foreign}, which its image has not."
+        raise OmeZarrError(msg)
+    # "sizes are those of the image, or 1" (0.4 and 0.5, layout of labels).
+    missing = [dim for dim in known if dim not in label.dims]
+    for dim in missing:
+        first = image.coords[dim].variable[:1] if dim in image.coords else 1
+        label = label.drop_vars(dim, errors="ignore").expand_dims({dim: first})
+    label = label.transpose(*known)
+    factors = [
+        tuple(1 if dim in missing else f for dim, f in zip(known, level.factors, strict=True))
+        for level in work.plan.levels
+    ]
+    options = replace(options, method="mode", version=work.image.version, compressors=None)
+    prepared = _prepare(label, options, name, factors)
+    return replace(prepared, label=name, image=replace(prepared.image, channels=(), name=name))
+
+
+def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str | None) -> Work:
     memory = memory_of(arrays[0])
     version = _version(options, memory)
     pairs = [_ordered(array, memory.axes) for array in arrays]
@@ -277,11 +299,11 @@ def _work(
     *,
     made: str | None,
     options: Options,
-) -> _Work:
+) -> Work:
     if plan.block_bytes > pyramid.LARGE_BYTES:
         _warn_of_memory(plan, array, image.axes)
     codecs = _codecs(options, image.version, memory_of(array))
-    return _Work(plan, sources, image, made, _resized(array), codecs)
+    return Work(plan, sources, image, made, _resized(array), codecs)
 
 
 def _warn_of_memory(plan: Plan, array: xr.DataArray, axes: Sequence[Axis]) -> None:
@@ -437,124 +459,3 @@ def _edges(scale: float, translation: float, size: int) -> tuple[float, float]:
     """Give where an axis starts and ends: half a pixel before its first and after its last."""
     ends = (translation - scale / 2, translation + scale * (size - 0.5))
     return min(ends), max(ends)
-
-
-# ── writing it ───────────────────────────────────────────────────────────────────────────────────
-
-
-class _Job:
-    """What the tasks of one write share. Not a dataclass: dask would look into one."""
-
-    def __init__(
-        self,
-        work: _Work,
-        target: storage.Target,
-        arrays: Sequence[zarr.Array[Any]],
-        sources: Sequence[xr.Variable | None],
-    ) -> None:
-        self.plan = work.plan
-        self.target = target
-        self.arrays = arrays
-        self.sources = sources
-        self.attributes = spec.image_attributes(
-            replace(
-                work.image,
-                levels=tuple(
-                    replace(level, path=path)
-                    for level, path in zip(work.image.levels, target.paths, strict=True)
-                ),
-            ),
-            method=work.attributes_method,
-            resized=work.resized,
-        )
-
-    def read(self, step: Pass, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        """Read a block of a pass's source."""
-        if step.source is not None:
-            return np.asarray(self.arrays[step.source][box])
-        source = self.sources[step.levels[0] if len(self.sources) > 1 else 0]
-        return np.asarray(cast("xr.Variable", source)[box].values)
-
-    def fill(self, step: Pass, box: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
-        """Write a block and the levels that are reduced from it."""
-        plan = self.plan
-        factors = plan.levels[step.levels[0] if step.source is None else step.source].factors
-        start = [s.start * f for s, f in zip(box, factors, strict=True)]
-        for number in step.levels:
-            finer, factors = factors, plan.levels[number].factors
-            if factors != finer:
-                relative = [f // g for f, g in zip(factors, finer, strict=True)]
-                block = pyramid.downsample(block, relative, plan.method, plan.boundary)
-            if not block.size:
-                return
-            region = tuple(
-                slice(s // f, s // f + n)
-                for s, f, n in zip(start, factors, block.shape, strict=True)
-            )
-            self.arrays[number][region] = block
-
-
-def _write_block(
-    job: _Job,
-    number: int,
-    box: tuple[slice, ...],
-    block: np.ndarray[Any, Any] | None,
-    after: object,
-) -> None:
-    """Read, reduce and write one block; `after` is what has to be finished before."""
-    del after
-    step = job.plan.passes[number]
-    job.fill(step, box, job.read(step, box) if block is None else np.asarray(block))
-
-
-def _all_done(*tasks: object) -> None:
-    """Wait for all blocks of a pass."""
-    del tasks
-
-
-def _finish(job: _Job, after: object) -> None:
-    """Make the arrays the image."""
-    del after
-    storage.commit(job.target, job.attributes)
-
-
-def _execute(work: _Work, place: storage.Place, mode: str, *, compute: bool) -> Delayed | None:
-    zarr_format = spec.ZARR_FORMATS[work.image.version]
-    claimed = storage.begin(place, mode=mode, zarr_format=zarr_format, levels=len(work.plan.levels))
-    log.info("writing %s\n%s", place.name, work.plan)
-    storage.ensure_parents(place, zarr_format)
-    arrays = [
-        storage.create_level(claimed, number, work.plan, work.codecs)
-        for number in range(len(work.plan.levels))
-    ]
-    task = _graph(work, claimed, arrays)
-    if not compute:
-        return task
-    # A store in this process's memory is written to by this process.
-    local = {"scheduler": "threads"} if storage.in_memory(place.store) else {}
-    task.compute(**local)  # type: ignore[no-untyped-call]
-    place.close()
-    return None
-
-
-def _graph(work: _Work, target: storage.Target, arrays: Sequence[zarr.Array[Any]]) -> Delayed:
-    """Build the tasks: one for each block, a pass after the other, and the commit at the end."""
-    from dask.delayed import delayed
-
-    chunked = [source.chunks is not None for source in work.sources]
-    sources = [None if c else s for s, c in zip(work.sources, chunked, strict=True)]
-    job = delayed(_Job(work, target, arrays, sources), pure=False, traverse=False)
-    write, wait = delayed(_write_block, pure=False), delayed(_all_done, pure=False)
-    after: Any = None
-    for number, step in enumerate(work.plan.passes):
-        boxes = [tuple(slice(*side) for side in box) for box in step.boxes()]
-        blocks: Sequence[Any] = [None] * len(boxes)
-        origin = step.levels[0] if len(work.sources) > 1 else 0
-        if step.source is None and chunked[origin]:
-            data = work.sources[origin].data
-            blocks = data.rechunk(step.block).to_delayed().ravel().tolist()
-        tasks = [
-            write(job, number, box, block, after) for box, block in zip(boxes, blocks, strict=True)
-        ]
-        after = wait(*tasks)
-    return cast("Delayed", delayed(_finish, pure=False)(job, after))

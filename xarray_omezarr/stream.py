@@ -1,0 +1,194 @@
+"""Plan → streamed blocks → commit.
+
+A block is read, written as the finest level that it fills, reduced, written as the next one, and so
+on: each pixel is read once, and what a worker holds at a time is in the plan. The tasks are dask's,
+so that the same code runs on threads, on processes and on a cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from xarray_omezarr import pyramid, spec, storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import xarray as xr
+    import zarr
+    from dask.delayed import Delayed
+
+    from xarray_omezarr.model import Image
+    from xarray_omezarr.pyramid import Pass, Plan
+
+log = logging.getLogger("xarray_omezarr")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One multiscale image to be written: all that is known before the store is touched."""
+
+    plan: Plan
+    sources: tuple[xr.Variable, ...]
+    """The image itself; or all of its levels, where these are written as they are."""
+    image: Image
+    """Its levels have paths that the store has yet to give."""
+    method: str | None
+    """How the levels were made, where they are made anew."""
+    resized: tuple[str, ...]
+    """The axes that are not as long as they were when the image was opened."""
+    codecs: Mapping[str, Any]
+    label: str | None = None
+    """The name of the label image that this is, below the image's own group."""
+
+
+class _Job:
+    """What the tasks of one write share. Not a dataclass: dask would look into one."""
+
+    def __init__(
+        self,
+        work: Work,
+        target: storage.Target,
+        arrays: Sequence[zarr.Array[Any]],
+        sources: Sequence[xr.Variable | None],
+    ) -> None:
+        self.plan = work.plan
+        self.target = target
+        self.arrays = arrays
+        self.sources = sources
+        self.attributes = spec.image_attributes(
+            replace(
+                work.image,
+                levels=tuple(
+                    replace(level, path=path)
+                    for level, path in zip(work.image.levels, target.paths, strict=True)
+                ),
+            ),
+            method=work.method,
+            resized=work.resized,
+            label=work.label is not None,
+        )
+
+    def read(self, step: Pass, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        """Read a block of a pass's source."""
+        if step.source is not None:
+            return np.asarray(self.arrays[step.source][box])
+        source = self.sources[step.levels[0] if len(self.sources) > 1 else 0]
+        return np.asarray(cast("xr.Variable", source)[box].values)
+
+    def fill(self, step: Pass, box: tuple[slice, ...], block: np.ndarray[Any, Any]) -> None:
+        """Write a block and the levels that are reduced from it."""
+        plan = self.plan
+        factors = plan.levels[step.levels[0] if step.source is None else step.source].factors
+        start = [s.start * f for s, f in zip(box, factors, strict=True)]
+        for number in step.levels:
+            finer, factors = factors, plan.levels[number].factors
+            if factors != finer:
+                relative = [f // g for f, g in zip(factors, finer, strict=True)]
+                block = pyramid.downsample(block, relative, plan.method, plan.boundary)
+            if not block.size:
+                return
+            region = tuple(
+                slice(s // f, s // f + n)
+                for s, f, n in zip(start, factors, block.shape, strict=True)
+            )
+            self.arrays[number][region] = block
+
+
+def _write_block(
+    job: _Job,
+    number: int,
+    box: tuple[slice, ...],
+    block: np.ndarray[Any, Any] | None,
+    after: object,
+) -> None:
+    """Read, reduce and write one block; `after` is what has to be finished before."""
+    del after
+    step = job.plan.passes[number]
+    job.fill(step, box, job.read(step, box) if block is None else np.asarray(block))
+
+
+def _all_done(*tasks: object) -> None:
+    """Wait for all blocks of a pass."""
+    del tasks
+
+
+def _finish(job: _Job, label: str | None, after: object, image: object) -> None:
+    """Make the arrays the image; those of a label image once its image stands."""
+    del after, image
+    storage.commit(job.target, job.attributes)
+    if label is not None:
+        storage.add_label(job.target, label)
+
+
+def write(
+    works: Sequence[Work], place: storage.Place, mode: str, *, compute: bool
+) -> Delayed | None:
+    """Write an image and its label images.
+
+    Parameters
+    ----------
+    works
+        The image, and its label images after it.
+    place
+        The group of the image.
+    mode
+        "w-" or "w".
+    compute
+        Whether to write now; else what comes back writes when it is computed.
+    """
+    task: Any = None
+    targets = []
+    for work in works:
+        inner = place if work.label is None else place.below("labels", work.label)
+        targets.append(
+            storage.begin(
+                inner,
+                mode=mode,
+                zarr_format=spec.ZARR_FORMATS[work.image.version],
+                levels=len(work.plan.levels),
+            )
+        )
+    for work, target in zip(works, targets, strict=True):
+        log.info("writing %s\n%s", target.place.name, work.plan)
+        arrays = [
+            storage.create_level(target, number, work.plan, work.codecs)
+            for number in range(len(work.plan.levels))
+        ]
+        task = _graph(work, target, arrays, task)
+    if not compute:
+        return cast("Delayed", task)
+    # A store in this process's memory is written to by this process.
+    local = {"scheduler": "threads"} if storage.in_memory(place.store) else {}
+    task.compute(**local)
+    place.close()
+    return None
+
+
+def _graph(
+    work: Work, target: storage.Target, arrays: Sequence[zarr.Array[Any]], image: object
+) -> Delayed:
+    """Build the tasks: one for each block, a pass after the other, and the commit at the end."""
+    from dask.delayed import delayed
+
+    chunked = [source.chunks is not None for source in work.sources]
+    sources = [None if c else s for s, c in zip(work.sources, chunked, strict=True)]
+    job = delayed(_Job(work, target, arrays, sources), pure=False, traverse=False)
+    write, wait = delayed(_write_block, pure=False), delayed(_all_done, pure=False)
+    after: Any = None
+    for number, step in enumerate(work.plan.passes):
+        boxes = [tuple(slice(*side) for side in box) for box in step.boxes()]
+        blocks: Sequence[Any] = [None] * len(boxes)
+        origin = step.levels[0] if len(work.sources) > 1 else 0
+        if step.source is None and chunked[origin]:
+            data = work.sources[origin].data
+            blocks = data.rechunk(step.block).to_delayed().ravel().tolist()
+        tasks = [
+            write(job, number, box, block, after) for box, block in zip(boxes, blocks, strict=True)
+        ]
+        after = wait(*tasks)
+    return cast("Delayed", delayed(_finish, pure=False)(job, work.label, after, image))
