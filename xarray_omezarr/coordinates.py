@@ -176,14 +176,24 @@ def recover(
         if steps and deviation(scale) <= EVEN * abs(scale):
             return scale, _origin(scale, first, extent, known)
     # Of all pixel sizes that reproduce the values, the one with the fewest digits: 0.325, not
-    # 0.32500000000000284. Values with noise of their own get one as good but for SAME.
+    # 0.32500000000000284.
     noise = 4 * float(np.spacing(extent))
-    for allowed in (noise, deviation(span) + SAME * abs(span)):
-        for digits in range(17):
-            scale = float(f"{span:.{digits}e}")
-            if deviation(scale) <= allowed:
-                return scale, _origin(scale, first, extent, None)
-    return span, first
+    strict = _shortest(span, lambda scale: deviation(scale) <= noise)
+    loose = _shortest(span, lambda scale: deviation(scale) <= deviation(span) + SAME * abs(span))
+    # Sums of steps carry more noise than that. Any number has an approximation that is as good as
+    # SAME; one with two digits less than that takes is hardly a coincidence.
+    usual = len(str(len(positions))) + len(str(round(1 / SAME))) - 1
+    scale, _ = loose if loose[1] <= usual - 2 else strict
+    return scale, _origin(scale, first, extent, None)
+
+
+def _shortest(number: float, good: Callable[[float], bool]) -> tuple[float, int]:
+    """Find the decimal with the fewest digits that is good enough for a number, and their count."""
+    for digits in range(1, 17):
+        rounded = float(f"{number:.{digits - 1}e}")
+        if good(rounded):
+            return rounded, digits
+    return number, 17
 
 
 def _of_one_pixel(
@@ -473,8 +483,11 @@ def channels_of(array: xr.DataArray, dim: str | None) -> tuple[Channel, ...] | N
     prefix, count = ("c", 1) if dim is None else (dim, array.sizes[dim])
 
     def column(key: str) -> list[Any]:
-        coordinate = array.coords.get(prefix + key)
-        if coordinate is None or coordinate.dims != (() if dim is None else (dim,)):
+        # Asked for a dimension without a coordinate, a DataArray makes one up.
+        if prefix + key not in array.coords:
+            return [None] * count
+        coordinate = array.coords[prefix + key]
+        if coordinate.dims != (() if dim is None else (dim,)):
             return [None] * count
         return [None if v == "" or v != v else v for v in np.atleast_1d(coordinate.values).tolist()]  # noqa: PLR0124
 

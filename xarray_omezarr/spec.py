@@ -229,7 +229,8 @@ def _levels(
             msg = f"{place}: '{key}' is {dataset!r:.80}; expected an object with a path."
             raise OmeZarrError(msg)
         path = _path(dataset.get("path"), f"{place}: '{key}.path'")
-        if "coordinateTransformations" in dataset:
+        # "MUST contain exactly one scale" (0.4 and 0.5).
+        if dataset.get("coordinateTransformations") not in (None, []):
             own = _transform(
                 dataset["coordinateTransformations"], ndim, f"{place}: the '{key}'", warn
             )
@@ -616,7 +617,8 @@ def _channel_json(channel: Channel, old: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("min", "max", "start", "end"):
         value = getattr(channel.window, key)
         if value is not None and window.get(key) != value:
-            window[key] = int(value) if float(value).is_integer() else float(value)
+            whole = float(value).is_integer() and repr(float(value)) != "-0.0"
+            window[key] = int(value) if whole else float(value)
     if window:
         new["window"] = window
     return new

@@ -13,6 +13,7 @@ import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -455,9 +456,14 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int) -> Target:
     if mode not in ("w-", "w"):
         msg = f"mode={mode!r} is not known; expected 'w-' (refuse what exists) or 'w' (replace)."
         raise OmeZarrError(msg)
+    _check_writable(place)
     v3, v2, old_journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
-    node = None if v3 is None and v2 is None else fetch(place)
-    journal = {} if old_journal is None else _parse(old_journal, place, JOURNAL)
+    try:
+        node = None if v3 is None and v2 is None else fetch(place)
+        journal = {} if old_journal is None else _parse(old_journal, place, JOURNAL)
+    except OmeZarrError as error:
+        msg = f"{error} It was left untouched."
+        raise OmeZarrFileExistsError(msg) from error
     unfinished = [p for key in ("paths", "superseded") for p in journal.get(key, [])]
     _check_replaceable(place, node, mode, unfinished=old_journal is not None)
     current = _dataset_paths(node)
@@ -482,10 +488,42 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int) -> Target:
         {
             "write": token,
             "paths": list(target.paths),
-            "superseded": [p for p in unfinished if p not in current],
+            "superseded": list(target.superseded),
         },
     )
     return target
+
+
+def _check_writable(place: Place) -> None:
+    """Refuse a store that takes nothing, a file, and the inside of an array."""
+    if place.store.read_only:
+        msg = f"{place.name} is opened for reading only. Open the store for writing."
+        raise OmeZarrError(msg)
+    path = local_path(place.name) if place.owned else None
+    if path is not None and path.exists() and not path.is_dir():
+        msg = f"{path} exists and is a file; it was left untouched. Write to another path."
+        raise OmeZarrFileExistsError(msg)
+    for folder in () if path is None else path.absolute().parents:
+        if (folder / ".zarray").exists() or _is_array(folder / "zarr.json"):
+            raise _inside_array(place, str(folder))
+    parts = place.path.split("/")
+    for depth in range(1, len(parts) if place.path and path is None else 0):
+        above = replace(place, path="/".join(parts[:depth]))
+        v2, v3 = read_bytes(above, ".zarray", "zarr.json")
+        if v2 is not None or (v3 is not None and b'"array"' in v3):
+            raise _inside_array(place, above.path)
+
+
+def _is_array(file: Path) -> bool:
+    try:
+        return b'"array"' in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _inside_array(place: Place, array: str) -> OmeZarrFileExistsError:
+    msg = f"{place.name} lies within the Zarr array {array}. Write to a path outside of it."
+    return OmeZarrFileExistsError(msg)
 
 
 def _check_replaceable(place: Place, node: Node | None, mode: str, *, unfinished: bool) -> None:
@@ -637,13 +675,15 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
         _write_json(
             place, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": merged}
         )
-        stale = [".zattrs", ".zgroup", ".zmetadata"] if v2 is not None else []
+        # The attributes last, by which the next write would know that something is left.
+        _delete(place, (".zmetadata", ".zgroup", ".zattrs") if v2 is not None else ())
     else:
+        # Consolidated metadata of the old image would lead readers of the new one astray.
+        _delete(place, (".zmetadata",))
         _write_json(place, ".zgroup", {"zarr_format": 2})
         _write_json(place, ".zattrs", merged)
-        # Consolidated metadata of the old image would lead its readers to arrays that are gone.
-        stale = ["zarr.json"] if v3 is not None else [".zmetadata"]
-    _delete(place, stale)
+        # As long as there are metadata of v3, these are what is read: this is the commit.
+        _delete(place, ("zarr.json",) if v3 is not None else ())
     remove_arrays(place, target.superseded, {old_format, target.zarr_format})
     _delete(place, (JOURNAL,))
 
