@@ -149,7 +149,7 @@ def create(
         ds = samples.fluorescence(shape, dims, seed=seed or 0, chunks=chunks)
     else:
         ds = getattr(samples, method)()
-    ds[["image"]].omezarr.to_zarr(path, version=version)
+    ds.omezarr.to_zarr(path, version=version)
     sizes_text = " × ".join(f"{dim} {size}" for dim, size in ds.image.sizes.items())
     click.echo(f"Wrote {method} ({sizes_text}, {ds.image.dtype}) as OME-Zarr {version}: {path}")
 
@@ -188,7 +188,7 @@ def describe(store: str | os.PathLike[str]) -> dict[str, Any]:
     Examples
     --------
     >>> from xarray_omezarr import samples
-    >>> samples.circle()[["image"]].omezarr.to_zarr("circle.ome.zarr")
+    >>> samples.circle().omezarr.to_zarr("circle.ome.zarr")
     >>> describe("circle.ome.zarr")["axes"][0]
     {'name': 'y', 'size': 64, 'scale': 0.5, 'translation': 10.0, 'unit': 'micrometer'}
     """
@@ -324,7 +324,7 @@ class Example:
     purpose: str
     formula: str
     version: str = "0.5"
-    level: int = 0
+    label: str | None = None
 
 
 EXAMPLES: Final = (
@@ -332,8 +332,9 @@ EXAMPLES: Final = (
         name="coins",
         source="samples.coins()",
         region="y=slice(60, 150), x=slice(50, 200)",
-        purpose="keep the coins alone: the label image of the sample finds its place by itself",
-        formula='region["0"].image.where(ds.coins > 0)',
+        purpose="keep the coins alone; the labels find their place by their coordinates",
+        formula='region["0"].image.where(labels > 0)',
+        label="coins",
     ),
     Example(
         name="astronaut",
@@ -377,7 +378,7 @@ def steps(example: Example) -> Iterator[Step]:
     yield Step("make the image", f"ds = {example.source}", lambda v: _extent(v["ds"].image))
     yield Step(
         f"write it as a pyramid, OME-Zarr {example.version}",
-        f'ds[["image"]].omezarr.to_zarr("{file}"{version})',
+        f'ds.omezarr.to_zarr("{file}"{version})',
     )
     yield Step(
         "open all levels; no pixel is read yet",
@@ -389,6 +390,17 @@ def steps(example: Example) -> Iterator[Step]:
         'xr.testing.assert_identical(tree["0"].image, ds.image)',
         lambda _: ["every value, coordinate, name and unit is the same"],
     )
+    if example.label:
+        yield Step(
+            "open the label image that was written with it",
+            f'labels = xr.open_dataarray("{file}", engine="omezarr", group="labels/{example.label}")',
+            lambda v: _extent(v["labels"]),
+        )
+        yield Step(
+            "check that it is what was written",
+            f"xr.testing.assert_equal(labels, ds.{example.label})",
+            lambda _: ["every value and coordinate is the same"],
+        )
     yield Step(
         "select a region in micrometres, on all levels at once",
         f"region = tree.sel({example.region})",

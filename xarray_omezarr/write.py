@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, pyramid, spec, storage, stream
+from xarray_omezarr import coordinates, lattice, pyramid, spec, storage, stream
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.model import Image, Level
@@ -206,7 +206,7 @@ def _prepare(
         source_chunks=_source_chunks(array),
     )
     centred = options.method in pyramid.CENTRED
-    transforms = [coordinates.coarser(transform, f, centred=centred) for f in factors]
+    transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
     made = options.method if len(factors) > 1 else None
     image = _image(array, axes, transforms, version, name)
     return _work(array, (array.variable,), plan, image, made=made, options=options)
@@ -434,7 +434,7 @@ def _check_one_image(
             )
             raise OmeZarrError(msg)
         finer = transforms[max(number - 1, 0)].scale
-        if any(abs(s) < abs(f) * (1 - coordinates.SAME) for s, f in zip(transform.scale, finer,
+        if any(abs(s) < abs(f) * (1 - lattice.SAME) for s, f in zip(transform.scale, finer,
                                                                         strict=True)):  # fmt: skip
             msg = (
                 f"Level {number} has pixels of {transform.scale}, smaller than level "
@@ -446,7 +446,7 @@ def _check_one_image(
             edges = _edges(scale, transform.translation[axis], array.sizes[dim])
             whole = _edges(base.scale[axis], base.translation[axis], first.sizes[dim])
             off = max(abs(a - b) for a, b in zip(edges, whole, strict=True)) / abs(scale)
-            if off > 1 + coordinates.EVEN:
+            if off > 1 + lattice.EVEN:
                 msg = (
                     f"Level {number} spans {edges[0]:.6g} to {edges[1]:.6g} along '{dim}', level 0 "
                     f"{whole[0]:.6g} to {whole[1]:.6g}: they differ by {off:.3g} pixels of level "
