@@ -393,7 +393,8 @@ def steps(example: Example) -> Iterator[Step]:
     if example.label:
         yield Step(
             "open the label image that was written with it",
-            f'labels = xr.open_dataarray("{file}", engine="omezarr", group="labels/{example.label}")',
+            f'labels = xr.open_dataarray("{file}", engine="omezarr", '
+            f'group="labels/{example.label}")',
             lambda v: _extent(v["labels"]),
         )
         yield Step(

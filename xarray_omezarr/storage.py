@@ -167,9 +167,10 @@ def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
 
     try:
         return sync(get_all())
-    except OmeZarrError:
-        raise
-    except PermissionError:
+    except FileNotFoundError:
+        # A local store whose folder is not there.
+        return [None] * len(keys)
+    except (OmeZarrError, PermissionError):
         raise
     except Exception as error:
         msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"

@@ -1,0 +1,153 @@
+"""Writing a pyramid: how long it takes, in how many tasks, and how often the source is read."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from benchmarks import Scratch, parameterized
+from benchmarks.images import (
+    DIMS,
+    CountingStore,
+    cells,
+    chunks_along,
+    endless,
+    plan_of,
+    stored_bytes,
+)
+from zarr.storage import MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCES = ["numpy", "lazy", "dask"]
+VERSIONS = ["0.4", "0.5"]
+METHODS = ["mean", "nearest", "mode"]
+
+
+def source_of(kind: str, directory: Path) -> xr.DataArray:
+    """Give the image of 64 MiB in memory, in a file, or as dask chunks in memory."""
+    image = cells()
+    if kind == "numpy":
+        return image
+    if kind == "dask":
+        return image.chunk(z=32, y=256, x=256)
+    path = directory / "source.ome.zarr"
+    image.omezarr.to_zarr(path, levels=1)
+    return xr.open_dataarray(path, engine="omezarr", cache=False)
+
+
+class Write(Scratch):
+    """An image of 64 MiB, with its pyramid."""
+
+    def setup(self, source: str, version: str) -> None:
+        super().setup()
+        self.source = source_of(source, self.directory)
+        self.version = version
+
+    @parameterized(source=SOURCES, version=VERSIONS)
+    def time_write(self, _source: str, version: str) -> None:
+        self.source.omezarr.to_zarr(self.directory / "image.ome.zarr", version=version)
+
+
+class WriteMethods(Scratch):
+    """The same from memory, by each method, and without further levels."""
+
+    def setup(self, _method: str) -> None:
+        super().setup()
+        self.source = cells()
+
+    @parameterized(method=[*METHODS, "level 0 only"])
+    def time_write(self, method: str) -> None:
+        how: dict[str, Any] = {"method": method} if method in METHODS else {"levels": 1}
+        self.source.omezarr.to_zarr(self.directory / "image.ome.zarr", **how)
+
+
+class Tasks:
+    """How large the graph is: it grows with the blocks, not with chunks × levels."""
+
+    @parameterized(gib=[1, 16, 256], chunks=["64×256×256", "1×4096×4096"])
+    def track_blocks(self, gib: int, chunks: str) -> int:
+        return plan_of(self._source(gib, chunks)).tasks
+
+    track_blocks.unit = "blocks"  # type: ignore[attr-defined]
+
+    @parameterized(gib=[1, 16], source=["numpy", "64×256×256", "1×4096×4096"])
+    def track_tasks(self, gib: int, source: str) -> int:
+        image = self._source(gib, source)
+        task = image.omezarr.to_zarr(MemoryStore(), compute=False)
+        tasks = len(task.__dask_graph__())
+        if source != "numpy":
+            tasks -= image.data.npartitions  # the source's own
+        return tasks
+
+    track_tasks.unit = "tasks beside the source's"  # type: ignore[attr-defined]
+
+    def _source(self, gib: int, source: str) -> xr.DataArray:
+        if source == "numpy":
+            plane = np.zeros(1, np.uint16)
+            shape = (gib * 128, 2048, 2048)
+            image = xr.DataArray(np.broadcast_to(plane, shape), dims=DIMS, name="image")
+            return image.omezarr.assign_scale(z=1.0, y=0.325, x=0.325)  # type: ignore[no-any-return]
+        z, y, x = map(int, source.split("×"))
+        return endless(gib, (z, y, x), max(2048, y))
+
+
+class Reads:
+    """How often each chunk of the source is computed or fetched: once."""
+
+    @parameterized(chunks=["32×256×256", "1×1024×1024", "10×300×300", "32×1024×1024"])
+    def track_chunks_read(self, chunks: str) -> float:
+        """Count how often each dask chunk is computed."""
+        lock = threading.Lock()
+        computed = 0
+
+        def count(block: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            nonlocal computed
+            with lock:
+                computed += 1
+            return block
+
+        sizes = dict(zip(DIMS, map(int, chunks.split("×")), strict=True))
+        image = cells().chunk(sizes)
+        pixels = image.data.map_blocks(count, dtype=image.dtype, meta=image.data._meta)  # noqa: SLF001
+        image.copy(data=pixels).omezarr.to_zarr(MemoryStore())
+        return float(computed / image.data.npartitions)
+
+    track_chunks_read.unit = "computations of a chunk"  # type: ignore[attr-defined]
+
+    @parameterized(version=VERSIONS)
+    def track_chunks_fetched(self, version: str) -> float:
+        """Count how often each stored chunk is read, where an opened image is written anew."""
+        store = MemoryStore()
+        cells().omezarr.to_zarr(store, levels=1, version=version)
+        counting = CountingStore(store)
+        image = xr.open_dataarray(counting, engine="omezarr")  # type: ignore[arg-type]
+        counting.count.keys.clear()
+        image.omezarr.to_zarr(MemoryStore())
+        chunks = [key for key in counting.count.keys if key.rpartition("/")[2].isdecimal()]
+        return len(chunks) / chunks_along(image.shape, image.encoding["chunks"])
+
+    track_chunks_fetched.unit = "reads of a chunk"  # type: ignore[attr-defined]
+
+
+class Stored:
+    """The bytes that an image of 64 MiB takes with its pyramid."""
+
+    @parameterized(version=VERSIONS)
+    def track_bytes(self, version: str) -> int:
+        store = MemoryStore()
+        cells().omezarr.to_zarr(store, version=version)
+        return stored_bytes(store)
+
+    track_bytes.unit = "bytes"  # type: ignore[attr-defined]
+
+    @parameterized(version=VERSIONS)
+    def track_objects(self, version: str) -> int:
+        store = MemoryStore()
+        cells().omezarr.to_zarr(store, version=version)
+        return len(store._store_dict)  # noqa: SLF001 - no other way
+
+    track_objects.unit = "objects"  # type: ignore[attr-defined]

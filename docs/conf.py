@@ -1,0 +1,99 @@
+"""How the documentation is built: `make docs`.
+
+The build needs no network. Names of other libraries are turned into links by a table, not by
+inventories fetched from their sites.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+import sphinx_autosummary_accessors
+from docutils import nodes
+
+import xarray_omezarr  # registers the accessor, which the reference describes
+
+if TYPE_CHECKING:
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+project = "xarray-omezarr"
+author = "xarray-omezarr developers"
+copyright = "xarray-omezarr developers"  # noqa: A001 (Sphinx's name)
+release = version = importlib.metadata.version(xarray_omezarr.__name__)
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "myst_nb",
+    "numpydoc",
+    "sphinx_autosummary_accessors",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+exclude_patterns = ["_build", "jupyter_execute"]
+nitpicky = True
+
+# Pages are executed at every build, each in a directory of its own; an error in one fails it.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 120
+# Warnings of the code on a page are part of what it shows.
+nb_output_stderr = "show"
+nb_merge_streams = True
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings say it, with shapes and units
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xarray-omezarr"
+html_static_path = ["_static"]
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+}
+html_show_sourcelink = False
+
+#: Where the names of other libraries are described.
+ELSEWHERE = {
+    "xarray": "https://docs.xarray.dev/en/stable/generated/{name}.html",
+    "dask.delayed": "https://docs.dask.org/en/stable/delayed-api.html#{name}",
+}
+
+
+def link_elsewhere(
+    _app: Sphinx, _env: BuildEnvironment, reference: pending_xref, text: nodes.TextElement
+) -> nodes.reference | None:
+    """Turn the name of another library, or of Python's own, into a link."""
+    name = reference.get("reftarget", "")
+    if reference.get("refdomain") != "py":
+        return None
+    builtin = getattr(builtins, name, None)
+    if isinstance(builtin, type):
+        page = "exceptions" if issubclass(builtin, BaseException) else "functions"
+        url = f"https://docs.python.org/3/library/{page}.html#{name}"
+    else:
+        found = (url for start, url in ELSEWHERE.items() if f"{name}.".startswith(f"{start}."))
+        # Where a class was defined is not where it is described.
+        url = next(found, "").format(name=name.replace(".backends.common.", ".backends."))
+    return nodes.reference("", "", text, internal=False, refuri=url) if url else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what this file adds to Sphinx."""
+    app.connect("missing-reference", link_elsewhere)
