@@ -135,7 +135,7 @@ def complaints_about(path: Path) -> Iterator[None]:
     if min(opened(path).omezarr.scale.values()) > 0:
         yield
     else:
-        with pytest.raises((RuntimeError, ValueError), match="lower resolution|highest to lowest"):
+        with pytest.raises((RuntimeError, ValueError), match=r"lower resolution|highest to lowest"):
             yield
 
 

@@ -263,23 +263,48 @@ def test_replaces_an_image_and_nothing_else(tmp_path: Path, before: str, after: 
     group.attrs["lab"] = {"name": "mine", "values": [1, 2.5, None]}
     group.create_group("tables", attributes={"rows": 3})
     group.create_array("tables/area", data=pixels((7,)))
+    group.create_array("0", data=pixels((5, 5)))  # where a first level would go
     (tmp_path / "notes.txt").write_text("years of work")
     (tmp_path / "deep" / "notes.txt").write_text("beside an old level")
     foreign = {
         name: data
         for name, data in files(tmp_path).items()
-        if name.startswith("tables") or name.endswith(".txt")
+        if name.startswith(("tables", "0/")) or name.endswith(".txt")
     }
     image().omezarr.to_zarr(tmp_path, mode="w", version=after, levels=2)
     xr.testing.assert_equal(opened(tmp_path).load(), image())
     left = files(tmp_path)
     assert foreign.items() <= left.items()
-    assert arrays_in(tmp_path) == {*level_paths(tmp_path), "tables/area"}
+    assert arrays_in(tmp_path) == {*level_paths(tmp_path), "tables/area", "0"}
     assert ("zarr.json" in left, ".zattrs" in left) == (after == "0.5", after == "0.4")
     for zarr_format in (2, 3):
         if (zarr_format == 2) == (after == "0.4"):
             kept = zarr.open_group(tmp_path, mode="r", zarr_format=zarr_format)
             assert kept.attrs["lab"] == {"name": "mine", "values": [1, 2.5, None]}
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")
+@changes
+def test_no_consolidated_metadata_of_the_old_image(
+    tmp_path: Path,
+    before: str,
+    after: str,
+) -> None:
+    """Others trust them, and would see the old image."""
+    put_sample(tmp_path, version=before)
+    zarr.consolidate_metadata(tmp_path, zarr_format=2 if before == "0.4" else 3)
+    image().omezarr.to_zarr(tmp_path, mode="w", version=after, levels=2)
+    group = zarr.open_group(tmp_path, mode="r")
+    assert {array.path for array in group.arrays_values()} >= set(level_paths(tmp_path))
+    np.testing.assert_array_equal(level_array(tmp_path)[...], image().image)
+
+
+def test_replaces_a_field_of_a_plate(tmp_path: Path, version: str) -> None:
+    around_an_image(PLATE, version)(tmp_path)
+    plate = zarr.open_group(tmp_path, mode="r").attrs.asdict()
+    image().omezarr.to_zarr(tmp_path, group="A/1/0", mode="w")
+    xr.testing.assert_equal(opened(tmp_path, group="A/1/0").load(), image())
+    assert zarr.open_group(tmp_path, mode="r").attrs.asdict() == plate
 
 
 @changes
@@ -328,7 +353,7 @@ def test_tree_that_comes_from_the_image_it_replaces(tmp_path: Path, version: str
 
 # A level whose chunks are all absent is legitimate: it reads as the fill value, until it is gone.
 @pytest.mark.parametrize("stored", ["noise", "zeros"])
-@pytest.mark.parametrize("place", ["path", "memory"])
+@pytest.mark.parametrize("place", ["path", "sharded path", "memory", "memory://"])
 @changes
 def test_what_was_opened_before_raises(
     tmp_path: Path,
@@ -337,13 +362,15 @@ def test_what_was_opened_before_raises(
     place: str,
     stored: str,
 ) -> None:
-    target: Place = tmp_path if place == "path" else MemoryStore()
+    targets = {"memory": MemoryStore(), "memory://": f"memory:/{tmp_path}"}
+    target: Place = targets.get(place, tmp_path / "image")
+    shards = 32 if place == "sharded path" and before == "0.5" else None
     old = image() if stored == "noise" else xr.zeros_like(image())
-    old.omezarr.to_zarr(target, version=before, levels=2, chunks=16)
+    old.omezarr.to_zarr(target, version=before, levels=2, chunks=16, shards=shards)
     np.testing.assert_array_equal(opened(target).image, old.image)
     lazy, chunked = opened(target), opened(target, chunks={})
     crop = opened(target, level=1).isel(y=[3, 1], x=slice(None, None, 2))
-    travelled = pickle.dumps(opened(tmp_path)) if place == "path" else None
+    travelled = None if place == "memory" else pickle.dumps(opened(target))
     image(seed=1).omezarr.to_zarr(target, mode="w", version=after, levels=2, chunks=16)
     gone = (OmeZarrError, OSError)
     with pytest.raises(gone):

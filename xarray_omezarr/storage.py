@@ -227,9 +227,7 @@ def fetch_image(place: Place) -> Node:
     if node is None:
         raise _nothing(place)
     children = _children(place)
-    inside = (
-        f" It holds {', '.join(children[:8])}: open one of these by group=." if children else ""
-    )
+    inside = f" It holds {', '.join(children[:8])}." if children else ""
     found = {
         "plate": "is a plate of wells",
         "well": "is a well of a plate",
@@ -238,7 +236,10 @@ def fetch_image(place: Place) -> Node:
         "labels": "is the list of an image's labels",
         None: "is a Zarr group without OME-Zarr metadata",
     }[node.kind]
-    msg = f"{place.name} {found}, not an image with 'multiscales'.{inside}"
+    msg = (
+        f"{place.name} {found}, not an image with 'multiscales'.{inside} "
+        "Open one of the images in it by group=."
+    )
     raise OmeZarrError(msg)
 
 
@@ -261,7 +262,7 @@ def _nothing(place: Place) -> OmeZarrError:
             f"{place.name} is a Zarr group without OME-Zarr metadata, not an image.{inside}"
         )
     if children or (place.owned and (path := local_path(place.name)) and path.exists()):
-        return OmeZarrError(
+        return OmeZarrFileNotFoundError(
             f"{place.name} is no Zarr group: there is neither a zarr.json nor a .zattrs.{inside} "
             "Expected the folder of an OME-Zarr image."
         )
@@ -312,7 +313,8 @@ def open_arrays(
             )
         except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
             return OmeZarrError(
-                f"{place.name}: the array of dataset '{path}' cannot be opened: {error}"
+                f"{place.name}/{path}/{_ARRAY_METADATA[zarr_format]} describes no array that can "
+                f"be opened: {error}. It must be mended or restored; other levels may open."
             )
 
     if len(paths) == 1:
@@ -589,44 +591,71 @@ def _foreign_attributes(node: Node | None) -> dict[str, Any]:
     }
 
 
-def create_level(
-    target: Target, number: int, plan: Plan, codecs: Mapping[str, Any]
-) -> zarr.Array[Any]:
-    """Create the empty array of one level."""
-    v3 = target.zarr_format == spec.V3
-    # Zarr makes groups of all that lies above a new array, which would put an empty group where
-    # there shall be none before the commit. So it makes the array elsewhere, for its metadata.
+def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[str, Any]) -> bytes:
+    """Describe the array of one level, as its metadata file will.
+
+    Raises
+    ------
+    OmeZarrError
+        Where Zarr cannot store it like that.
+    """
     layout = plan.levels[number]
-    scratch = zarr.create_array(
-        MemoryStore(),
-        shape=layout.shape,
-        dtype=plan.dtype.newbyteorder("="),
-        chunks=layout.chunks,
-        shards=layout.shards,
-        fill_value=0,
-        zarr_format=target.zarr_format,  # type: ignore[arg-type]
-        # 0.4 keeps its chunks in nested folders, which is not what Zarr v2 does by itself.
-        chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
-        # 0.5: "`dimension_names` MUST match the names in the axes metadata".
-        dimension_names=list(plan.dims) if v3 else None,
-        **codecs,
-    )
-    path = target.paths[number]
-    file = _ARRAY_METADATA[target.zarr_format]
-    place = target.place
+    v3 = zarr_format == spec.V3
+    try:
+        # Zarr makes groups of all that lies above a new array, which would put an empty group
+        # where there shall be none before the commit. So it makes the array elsewhere.
+        scratch = zarr.create_array(
+            MemoryStore(),
+            shape=layout.shape,
+            dtype=plan.dtype.newbyteorder("="),
+            chunks=layout.chunks,
+            shards=layout.shards,
+            fill_value=0,
+            zarr_format=zarr_format,  # type: ignore[arg-type]
+            # 0.4 keeps its chunks in nested folders, which is not what Zarr v2 does by itself.
+            chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
+            # 0.5: "`dimension_names` MUST match the names in the axes metadata".
+            dimension_names=list(plan.dims) if v3 else None,
+            **codecs,
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        msg = (
+            f"An array of {plan.dtype} cannot be stored in Zarr v{zarr_format} with {codecs}: "
+            f"{error}. Expected codecs as that format takes them, like zarr.codecs.ZstdCodec() for "
+            "version 0.5 and numcodecs.Zstd() for 0.4."
+        )
+        raise OmeZarrError(msg) from error
 
-    async def copy() -> None:
-        content = await scratch.store.get(file, default_buffer_prototype())
+    async def get() -> bytes:
+        content = await scratch.store.get(_ARRAY_METADATA[zarr_format], default_buffer_prototype())
         assert content is not None  # noqa: S101 - it was written just now
-        await place.store.set(place.key(path, file), content)
+        return content.to_bytes()
 
-    sync(copy())
-    return zarr.open_array(
-        place.store,
-        path=place.key(path),
-        mode="r+",
-        zarr_format=target.zarr_format,  # type: ignore[arg-type]
-    )
+    return sync(get())
+
+
+def create_arrays(target: Target, metadata: Sequence[bytes]) -> list[zarr.Array[Any]]:
+    """Create the empty arrays of an image's levels."""
+    place, file = target.place, _ARRAY_METADATA[target.zarr_format]
+
+    async def put_all() -> None:
+        await asyncio.gather(
+            *(
+                place.store.set(place.key(path, file), cpu.Buffer.from_bytes(content))
+                for path, content in zip(target.paths, metadata, strict=True)
+            )
+        )
+
+    sync(put_all())
+    return [
+        zarr.open_array(
+            place.store,
+            path=place.key(path),
+            mode="r+",
+            zarr_format=target.zarr_format,  # type: ignore[arg-type]
+        )
+        for path in target.paths
+    ]
 
 
 def default_compressor(zarr_format: int) -> object:

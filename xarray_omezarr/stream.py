@@ -142,23 +142,24 @@ def write(
         Whether to write now; else what comes back writes when it is computed.
     """
     task: Any = None
-    targets = []
-    for work in works:
-        inner = place if work.label is None else place.below("labels", work.label)
-        targets.append(
-            storage.begin(
-                inner,
-                mode=mode,
-                zarr_format=spec.ZARR_FORMATS[work.image.version],
-                levels=len(work.plan.levels),
-            )
+    formats = [spec.ZARR_FORMATS[work.image.version] for work in works]
+    # Whatever can be found wrong is found before anything is touched.
+    metadata = [
+        [storage.array_metadata(work.plan, i, f, work.codecs) for i in range(len(work.plan.levels))]
+        for work, f in zip(works, formats, strict=True)
+    ]
+    targets = [
+        storage.begin(
+            place if work.label is None else place.below("labels", work.label),
+            mode=mode,
+            zarr_format=f,
+            levels=len(work.plan.levels),
         )
-    for work, target in zip(works, targets, strict=True):
+        for work, f in zip(works, formats, strict=True)
+    ]
+    for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
-        arrays = [
-            storage.create_level(target, number, work.plan, work.codecs)
-            for number in range(len(work.plan.levels))
-        ]
+        arrays = storage.create_arrays(target, documents)
         task = _graph(work, target, arrays, task)
     if not compute:
         return cast("Delayed", task)
