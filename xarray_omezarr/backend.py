@@ -9,7 +9,7 @@ from xarray.backends import BackendEntrypoint
 from xarray_omezarr.guess import peek
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import xarray as xr
 
@@ -38,6 +38,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         "drop_variables",
         "group",
         "level",
+        "labels",
         "storage_options",
     )
 
@@ -52,6 +53,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         level: int = 0,
+        labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Open one level of an image.
@@ -66,6 +68,10 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             The path of the image's group within the store.
         level : int, default 0
             The resolution: 0 is the finest, -1 the coarsest.
+        labels : bool or sequence of str, default True
+            Whether the label images that lie on the pixels of this level are added, each as an
+            integer variable of its own name, with its properties along `<name>_id`; or the names
+            of those that are. `xarray.open_dataarray` needs ``labels=False``.
         storage_options : mapping, optional
             Passed on to fsspec for URLs.
 
@@ -85,6 +91,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             filename_or_obj,
             group=group,
             level=level,
+            labels=labels,
             storage_options=storage_options,
             drop_variables=drop_variables,
         )
@@ -95,6 +102,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
+        labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> dict[str, xr.Dataset]:
         """Open all levels of an image, each as a Dataset: `/0` is the finest."""
@@ -103,6 +111,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         return open_levels(
             filename_or_obj,
             group=group,
+            labels=labels,
             storage_options=storage_options,
             drop_variables=drop_variables,
         )
@@ -113,6 +122,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
+        labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.DataTree:
         """Open all levels of an image as a tree, one node a level: `/0` is the finest."""
@@ -123,6 +133,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
                 filename_or_obj,
                 drop_variables=drop_variables,
                 group=group,
+                labels=labels,
                 storage_options=storage_options,
             )
         )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xarray_omezarr import coordinates, spec, storage
+from xarray_omezarr import coordinates, lattice, properties, spec, storage, tables
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import zarr
 
     from xarray_omezarr.model import Image, Level
     from xarray_omezarr.storage import Place
+    from xarray_omezarr.transforms import ScaleTranslation
 
 
 def warn(message: str) -> None:
@@ -31,21 +33,23 @@ def open_level(
     *,
     group: str | None,
     level: object,
+    labels: bool | Sequence[str],
     storage_options: Mapping[str, Any] | None,
     drop_variables: str | Iterable[str] | None,
 ) -> xr.Dataset:
     """Open one level of an image; reads the metadata of that level only."""
     place = storage.locate(target, group, storage_options=storage_options)
-    node = storage.fetch_image(place)
+    node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)
     count = len(image.levels)
     if not isinstance(level, int) or not -count <= level < count:
         raise _no_such_level(place, image, node.zarr_format, level)
     index = level % count
-    (array,) = storage.open_arrays(place, [image.levels[index].path], node.zarr_format)
-    if isinstance(array, OmeZarrError):
-        raise array
+    array = _opened(storage.open_arrays(place, [image.levels[index].path], node.zarr_format)[0])
     dataset = _dataset(place, image, index, array, drop_variables)
+    if labels:
+        for label in _labels(place, node, folder, labels):
+            dataset = _with_label(dataset, label, place, image, index, drop_variables)
     return _finish(dataset, target, place)
 
 
@@ -53,29 +57,225 @@ def open_levels(
     target: object,
     *,
     group: str | None,
+    labels: bool | Sequence[str],
     storage_options: Mapping[str, Any] | None,
     drop_variables: str | Iterable[str] | None,
 ) -> dict[str, xr.Dataset]:
-    """Open all levels of an image, as `/`, `/0`, `/1` and so on, finest first."""
+    """Open all levels of an image, as `/`, `/0`, `/1` and so on, finest first.
+
+    Label images are `/labels/<name>/0` and so on, with their properties at `/labels/<name>`.
+    """
     place = storage.locate(target, group, storage_options=storage_options)
-    node = storage.fetch_image(place)
+    node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)
-    arrays = storage.open_arrays(place, [level.path for level in image.levels], node.zarr_format)
-    if isinstance(arrays[0], OmeZarrError):
-        raise arrays[0]
-    root = xr.Dataset()
-    groups = {"/": _finish(root, target, place)}
-    for index, array in enumerate(arrays):
-        if isinstance(array, OmeZarrError):
-            warn(f"{array} Level {index} is left out.")
+    groups = {"/": xr.Dataset(), **_levels(place, node, image, "image", drop_variables)}
+    for label in _labels(place, node, folder, labels) if labels else ():
+        inside = label.place(place)
+        try:
+            levels = _levels(inside, label.node, label.image, label.name, drop_variables)
+        except OmeZarrError as error:
+            warn(f"{error} The label image is left out.")
+            continue
+        if len(levels) < len(image.levels):
+            # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
+            warn(f"{inside.name} has {len(levels)} levels, its image has {len(image.levels)}")
+        if label.path.count("/") == 0:
+            groups.setdefault("/labels", xr.Dataset())
+        groups[f"/labels/{label.path}"] = _table(label, inside, drop_variables)
+        groups |= {f"/labels/{label.path}{key}": dataset for key, dataset in levels.items()}
+    return {path: _finish(dataset, target, place) for path, dataset in groups.items()}
+
+
+def _levels(
+    place: Place,
+    node: storage.Node,
+    image: Image,
+    name: str,
+    drop_variables: str | Iterable[str] | None,
+) -> dict[str, xr.Dataset]:
+    paths = [level.path for level in image.levels]
+    levels: dict[str, xr.Dataset] = {}
+    for index, found in enumerate(storage.open_arrays(place, paths, node.zarr_format)):
+        if isinstance(found, OmeZarrError) and index:
+            warn(f"{found} Level {index} is left out.")
             continue
         # What there is to say of the image as a whole was said with its first level.
         with warnings.catch_warnings():
             if index:
                 warnings.simplefilter("ignore", OmeZarrWarning)
-            dataset = _dataset(place, image, index, array, drop_variables)
-        groups[f"/{index}"] = _finish(dataset, target, place)
-    return groups
+            dataset = _dataset(place, image, index, _opened(found), drop_variables)
+        levels[f"/{index}"] = dataset if name == "image" else _as_label(dataset, name)
+    return levels
+
+
+def _opened(found: zarr.Array[Any] | OmeZarrError) -> zarr.Array[Any]:
+    if isinstance(found, OmeZarrError):
+        raise found
+    return found
+
+
+# ── labels ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A label image, as its group's attributes describe it."""
+
+    path: str
+    """Below the group of labels."""
+    node: storage.Node
+    image: Image
+
+    @property
+    def name(self) -> str:
+        """The name of its variable: a path of several parts is no name in a file."""
+        return self.path.replace("/", "_")
+
+    def place(self, image: Place) -> Place:
+        return image.below("labels", self.path)
+
+
+def _labels(
+    place: Place, node: storage.Node, folder: storage.Node | None, wanted: bool | Sequence[str]
+) -> list[_Label]:
+    """Read the attributes of an image's label images; a broken one is left out with a warning."""
+    inside = place.below("labels")
+    listed = []
+    if folder is not None:
+        listed = spec.label_names(
+            folder.attributes, folder.zarr_format, place=inside.name, warn=warn
+        )
+    # "unlisted groups MAY be labels" (0.1 to 0.4, labels).
+    unlisted = [n for n in storage.list_groups(inside) if n not in {p.split("/")[0] for p in listed}]
+    names = [*listed, *unlisted]
+    if not isinstance(wanted, bool):
+        absent = [name for name in wanted if name not in names]
+        if absent:
+            there = ", ".join(names) or "none"
+            msg = f"{place.name} has no label image {', '.join(map(repr, absent))}; there are: {there}."
+            raise OmeZarrError(msg)
+        names = list(wanted)
+    found = []
+    for name, label in zip(names, storage.fetch_each(inside, names, node.zarr_format), strict=True):
+        try:
+            if isinstance(label, OmeZarrError):
+                raise label
+            image = spec.parse_image(
+                label.attributes,
+                zarr_format=label.zarr_format,
+                place=f"{inside.name}/{name}",
+                warn=warn,
+            )
+        except OmeZarrError as error:
+            if name in listed or not isinstance(wanted, bool):
+                warn(f"{error} The label image '{name}' is left out.")
+            continue
+        found.append(_Label(name, label, image))
+    return found
+
+
+def _as_label(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    """Turn an opened image into an opened label image: its variable goes by its own name."""
+    dataset = dataset.rename({"image": name}) if "image" in dataset else dataset
+    if name in dataset:
+        dataset[name].encoding["omezarr"] |= {"kind": "label"}
+    dataset.attrs.clear()
+    return dataset
+
+
+def _with_label(
+    dataset: xr.Dataset,
+    label: _Label,
+    place: Place,
+    image: Image,
+    index: int,
+    drop_variables: str | Iterable[str] | None,
+) -> xr.Dataset:
+    """Add a label image to the level of its image that lies on the same grid."""
+    inside = label.place(place)
+    try:
+        variable = _on_grid(dataset, label, inside, image.levels[index].transform, image.dims)
+    except OmeZarrError as error:
+        warn(f"{error} The label image '{label.name}' is left out.")
+        return dataset
+    if variable is None:
+        warn(
+            f"{inside.name}: the label image '{label.name}' does not lie on the pixels of level "
+            f"{index} of its image, and is left out. xr.open_datatree opens it on its own."
+        )
+        return dataset
+    if label.name in dataset.variables:
+        warn(f"{inside.name}: the name '{label.name}' is taken; the label image is left out")
+        return dataset
+    if variable.dtype.kind not in "iu":
+        # 0.5: "the pixels of the label images MUST be integer data types".
+        warn(f"{inside.name}: labels are of type {variable.dtype}, not integers")
+    if len(label.image.levels) < len(image.levels):
+        # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
+        warn(f"{inside.name} has {len(label.image.levels)} levels, fewer than its image")
+    table = _table(label, inside, drop_variables)
+    return dataset.assign({label.name: variable}).merge(table)
+
+
+def _on_grid(
+    dataset: xr.Dataset,
+    label: _Label,
+    place: Place,
+    transform: ScaleTranslation,
+    dims: Sequence[str],
+) -> xr.Variable | None:
+    """Find the level of a label image that lies on the pixels of an image, and open it."""
+    own = label.image.dims
+    if not set(own) <= set(dims):
+        return None
+    for number, level in enumerate(label.image.levels):
+        off = {
+            dim
+            for dim, s, t in zip(own, level.transform.scale, level.transform.translation, strict=True)
+            for ws, wt in [_pair(transform, dims.index(dim))]
+            if abs(s - ws) > lattice.SAME * abs(ws) or abs(t - wt) > lattice.SAME * abs(ws)
+        }
+        # A stack of planes may share one plane of labels, whose position then says nothing.
+        if any(label.image.axes[own.index(dim)].name in "yx" for dim in off):
+            continue
+        array = _opened(storage.open_arrays(place, [level.path], label.node.zarr_format)[0])
+        opened = _as_label(_dataset(place, label.image, number, array, ()), label.name)
+        variable: xr.Variable = opened[label.name].variable
+        single = [d for d in own if variable.sizes[d] == 1 and dataset.sizes.get(d, 1) != 1]
+        if any(variable.sizes[d] != dataset.sizes.get(d) for d in own if d not in single):
+            continue
+        if off - set(single):
+            continue
+        return variable.isel(dict.fromkeys(single, 0))
+    return None
+
+
+def _pair(transform: ScaleTranslation, axis: int) -> tuple[float, float]:
+    return transform.scale[axis], transform.translation[axis]
+
+
+def _table(
+    label: _Label, place: Place, drop_variables: str | Iterable[str] | None
+) -> xr.Dataset:
+    """Read the properties and colours of a label image."""
+    dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+    about = spec.image_label(label.node.attributes, label.node.zarr_format)
+    found = properties.parse(
+        about.get("properties"), about.get("colors"), place=place.name, warn=warn
+    )
+    if found is None:
+        return xr.Dataset()
+    data, coords = tables.variables(label.name, found)
+    return xr.Dataset(
+        {name: variable for name, variable in data.items() if name not in dropped},
+        coords=xr.Coordinates(
+            {name: variable for name, variable in coords.items() if name not in dropped},
+            indexes={},
+        ),
+    )
+
+
+# ── one image ────────────────────────────────────────────────────────────────────────────────────
 
 
 def _parse(place: Place, node: storage.Node) -> Image:
@@ -108,7 +308,7 @@ def _dataset(
         sizes=dict(zip(image.dims, array.shape, strict=True)),
         codecs=storage.codecs_of(array),
         shards=dict(zip(image.dims, array.shards, strict=True)) if array.shards else None,
-        document=copy.deepcopy(dict(image.document)),
+        document=_document(image.document),
     )
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
     variable = xr.Variable(image.dims, storage.lazy(array), None, encoding)
@@ -121,6 +321,22 @@ def _dataset(
         ),
         attrs={} if image.name is None else {"name": image.name},
     )
+
+
+def _document(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy the attributes of a group, but for the properties of labels: these are variables."""
+
+    def without(value: Mapping[str, Any]) -> dict[str, Any]:
+        about = value.get("image-label")
+        if not isinstance(about, dict):
+            return dict(value)
+        kept = {k: v for k, v in about.items() if k not in ("properties", "colors")}
+        return {**value, "image-label": kept}
+
+    document = without(attributes)
+    if isinstance(document.get("ome"), dict):
+        document["ome"] = without(document["ome"])
+    return copy.deepcopy(document)
 
 
 def _check(place: Place, image: Image, level: Level, array: zarr.Array[Any]) -> None:

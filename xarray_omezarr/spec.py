@@ -372,6 +372,35 @@ def image_name(document: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def label_names(
+    attributes: Mapping[str, Any], zarr_format: int, *, place: str, warn: Callable[[str], None]
+) -> list[str]:
+    """Read the list of an image's label images; what is wrong with it never harms the image."""
+    ome = ome_attributes(attributes, zarr_format)
+    if zarr_format == V3 and ome is attributes and "labels" in ome:
+        # 0.5: "the attributes of the group MUST contain the key `labels`" within `ome`.
+        warn(f"{place}: 'labels' stands outside 'ome'; read all the same")
+    elif zarr_format == V3 and "labels" in ome and "version" not in ome:
+        warn(f"{place}: 'ome.version' is missing; read all the same")
+    listed = ome.get("labels", [])
+    if not isinstance(listed, list):
+        warn(f"{place}: 'labels' is {listed!r:.80}, not a list; left out")
+        return []
+    names = []
+    for i, name in enumerate(listed):
+        try:
+            names.append(_path(name, f"{place}: 'labels[{i}]'"))
+        except OmeZarrError as error:
+            warn(f"{error} Left out.")
+    return list(dict.fromkeys(names))
+
+
+def image_label(attributes: Mapping[str, Any], zarr_format: int) -> Mapping[str, Any]:
+    """Give what the attributes of a label image say of its labels."""
+    found = ome_attributes(attributes, zarr_format).get("image-label")
+    return found if isinstance(found, dict) else {}
+
+
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -22,10 +24,22 @@ from xarray.core.indexing import LazilyIndexedArray
 from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
+from zarr.storage import (
+    FsspecStore,
+    LocalStore,
+    MemoryStore,
+    StorePath,
+    WrapperStore,
+    ZipStore,
+)
 
 from xarray_omezarr import spec
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrFileNotFoundError
+from xarray_omezarr.errors import (
+    OmeZarrError,
+    OmeZarrFileExistsError,
+    OmeZarrFileNotFoundError,
+    OmeZarrWarning,
+)
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
@@ -43,6 +57,9 @@ T = TypeVar("T")
 JOURNAL = ".omezarr.json"
 #: Requests in flight at a time.
 REQUESTS = 32
+
+#: Metadata of more bytes than this are written without an indent.
+_LONG = 2**18
 
 _METADATA = {2: ".zattrs", 3: "zarr.json"}
 _ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
@@ -82,6 +99,8 @@ class Node:
     zarr_format: int
     both: bool
     """Whether there are metadata of both formats, of which those of Zarr v3 were taken."""
+    document: Mapping[str, Any] = field(default_factory=dict)
+    """All of the metadata file that the attributes stand in."""
 
     @property
     def kind(self) -> str | None:
@@ -180,6 +199,57 @@ def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
 def fetch(place: Place) -> Node | None:
     """Read the attributes of a group in one round of two requests; None where there is none."""
     v3, v2 = read_bytes(place, _METADATA[3], _METADATA[2])
+    return _node(place, v3, v2)
+
+
+def fetch_with_labels(place: Place) -> tuple[Node | None, Node | None]:
+    """Read the attributes of an image's group and of its labels, side by side.
+
+    One round of two requests for Zarr v3, and a second one for Zarr v2.
+    """
+    folder = place.below("labels")
+    v3, labels = read_bytes(place, _METADATA[3], f"labels/{_METADATA[3]}")
+    node = None if v3 is None else _node(place, v3, None)
+    if node is not None and node.kind is not None:
+        path = local_path(place.name) if place.owned else None
+        both = path is not None and (path / _METADATA[2]).exists()
+        return replace(node, both=both), _tolerated(folder, labels, None)
+    v2, old_labels = read_bytes(place, _METADATA[2], f"labels/{_METADATA[2]}")
+    return _node(place, v3, v2), _tolerated(folder, labels, old_labels)
+
+
+def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Node | OmeZarrError]:
+    """Read the attributes of groups below one, side by side; what is missing is an error."""
+    contents = read_bytes(place, *(f"{name}/{_METADATA[zarr_format]}" for name in names))
+    found: list[Node | OmeZarrError] = []
+    for name, content in zip(names, contents, strict=True):
+        inner = place.below(name)
+        pair = (content, None) if zarr_format == spec.V3 else (None, content)
+        try:
+            found.append(_node(inner, *pair) or OmeZarrError(f"{inner.name} is missing."))
+        except OmeZarrError as error:
+            found.append(error)
+    return found
+
+
+def list_groups(place: Place) -> list[str]:
+    """List the folders below a group, where that costs nothing: on local disks."""
+    path = local_path(place.name) if place.owned else None
+    if path is None or not path.is_dir():
+        return []
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+
+
+def _tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
+    """Read the attributes of a group that may be broken without harm to the image beside it."""
+    try:
+        return _node(place, v3, v2)
+    except OmeZarrError as error:
+        warnings.warn(f"{error} The labels are left out.", OmeZarrWarning, stacklevel=4)
+        return None
+
+
+def _node(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
     if v3 is not None:
         document = _parse(v3, place, _METADATA[3])
         if document.get("node_type") == "array":
@@ -195,9 +265,10 @@ def fetch(place: Place) -> Node | None:
         # Readers SHOULD prefer 0.5 where metadata of both formats stand side by side (RFC-2);
         # but a v3 group that says nothing does not hide a v2 image.
         if spec.kind(attributes, 3) or v2 is None:
-            return Node(attributes, 3, v2 is not None)
+            return Node(attributes, 3, v2 is not None, document)
     if v2 is not None:
-        return Node(_parse(v2, place, _METADATA[2]), 2, v3 is not None)
+        document = _parse(v2, place, _METADATA[2])
+        return Node(document, 2, v3 is not None, document)
     return None
 
 
@@ -213,17 +284,17 @@ def _parse(content: bytes, place: Place, file: str) -> dict[str, Any]:
     return document
 
 
-def fetch_image(place: Place) -> Node:
-    """Read the attributes of a group that has to be an image.
+def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
+    """Read the attributes of a group that has to be an image, and of its labels if asked to.
 
     Raises
     ------
     OmeZarrError
         Where it is something else: the message says what, and what to open instead.
     """
-    node = fetch(place)
+    node, folder = fetch_with_labels(place) if labels else (fetch(place), None)
     if node is not None and node.kind == "image":
-        return node
+        return node, folder
     if node is None:
         raise _nothing(place)
     children = _children(place)
@@ -766,9 +837,19 @@ def ensure_parents(place: Place, zarr_format: int) -> None:
     sync(ensure_all())
 
 
+def to_bytes(content: Mapping[str, Any]) -> bytes:
+    """Write JSON: with an indent for people to read, unless it is too long for that.
+
+    Only what has no indent is written in C; the properties of a million labels need that.
+    """
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    if len(text) < _LONG:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+    return text.encode()
+
+
 def _buffer(content: Mapping[str, Any]) -> Buffer:
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    return cpu.Buffer.from_bytes(text.encode())
+    return cpu.Buffer.from_bytes(to_bytes(content))
 
 
 def _write_json(place: Place, file: str, content: Mapping[str, Any]) -> None:
@@ -785,3 +866,95 @@ def _delete(place: Place, files: Iterable[str]) -> None:
             await place.store.delete(place.key(file))
 
     sync(delete())
+
+
+# ── metadata alone ───────────────────────────────────────────────────────────────────────────────
+
+
+def metadata_key(place: Place, zarr_format: int) -> str:
+    """Give the key of the file that the attributes of a group stand in."""
+    return place.key(_METADATA[zarr_format])
+
+
+def check_replaceable(place: Place) -> None:
+    """Check that files of a store can be replaced.
+
+    Raises
+    ------
+    OmeZarrError
+        Where the store is for reading only, or an archive.
+    """
+    store = place.store
+    while isinstance(store, WrapperStore):
+        store = store._store  # noqa: SLF001 - that is how wrappers delegate
+    if isinstance(store, ZipStore):
+        msg = (
+            f"{place.name} is an archive, in which no file can be replaced; nothing was changed. "
+            "Unpack it first."
+        )
+        raise OmeZarrError(msg)
+    if place.store.read_only:
+        msg = (
+            f"{place.name} is opened for reading only; nothing was changed. Give its path, or "
+            "open the store for writing."
+        )
+        raise OmeZarrError(msg)
+
+
+def replace_files(store: Store, files: Mapping[str, bytes]) -> dict[str, Exception]:
+    """Replace some files of a store, each as a whole.
+
+    Local files are written beside the old ones and renamed, objects are put in one request: a
+    reader gets the old one or the new one. After a failure nothing more is begun.
+
+    Returns
+    -------
+    dict of str to Exception
+        What went wrong, for each file that was not replaced.
+    """
+    failed: dict[str, Exception] = {}
+    skipped = OmeZarrError("not begun, after another file had failed")
+
+    async def put(key: str, content: bytes) -> None:
+        if failed:
+            failed[key] = skipped
+            return
+        try:
+            await store.set(key, cpu.Buffer.from_bytes(content))
+        except Exception as error:  # noqa: BLE001 - whatever a store raises; the caller says it
+            failed[key] = error
+
+    async def put_all() -> None:
+        await store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
+        keys = list(files)
+        for start in range(0, len(keys), REQUESTS):
+            await asyncio.gather(*(put(key, files[key]) for key in keys[start : start + REQUESTS]))
+
+    sync(put_all())
+    return failed
+
+
+def read_file(target: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> bytes:
+    """Read a file that is no part of a store, unpacked if its name says that it is compressed.
+
+    Raises
+    ------
+    OmeZarrFileNotFoundError
+        Where there is none.
+    OmeZarrError
+        Where it cannot be read.
+    """
+    import fsspec
+
+    path = local_path(target)
+    name = os.fspath(target) if path is None else str(path)
+    try:
+        with fsspec.open(name, "rb", compression="infer", **(storage_options or {})) as file:
+            content: bytes = file.read()
+    except FileNotFoundError as error:
+        msg = f"There is no file {name}. Check the path."
+        raise OmeZarrFileNotFoundError(msg) from error
+    except Exception as error:
+        msg = f"{name} cannot be read: {type(error).__name__}: {error}"
+        raise OmeZarrError(msg) from error
+    return content
