@@ -372,6 +372,12 @@ def image_name(document: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def image_label(attributes: Mapping[str, Any], zarr_format: int) -> Mapping[str, Any]:
+    """Give what the attributes of a label image say of its labels."""
+    found = ome_attributes(attributes, zarr_format).get("image-label")
+    return found if isinstance(found, dict) else {}
+
+
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
 
