@@ -50,10 +50,8 @@ docs: $(VENV)/.docs  ## the documentation, its pages executed, without a warning
 figures: $(VENV)/.docs  ## the pictures of README and guide, from the code that stands beside them
 	$(BIN)/python docs/make_figures.py $(ARGS)
 
-bench: $(VENV)/.bench  ## the benchmarks, on the installed package (ARGS="--bench Write")
-	cd asv_bench && $(abspath $(BIN))/asv machine --yes >/dev/null
-	cd asv_bench && $(abspath $(BIN))/asv run --environment existing:$(abspath $(BIN))/python \
-		--set-commit-hash $$(git rev-parse HEAD) --show-stderr $(ARGS)
+bench: $(VENV)/.bench  ## the benchmarks, as tables (ARGS="--bench Write", ARGS="--slow --bench Memory")
+	$(BIN)/python asv_bench/run.py $(ARGS)
 
 build: $(VENV)/.build  ## wheel and sdist, in dist/
 	$(BIN)/python -m build $(ARGS)

@@ -76,7 +76,7 @@ def discover(pattern: str = "") -> Iterator[Benchmark]:
     package = importlib.import_module("benchmarks")
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"benchmarks.{info.name}")
-        scopes = [("", None, vars(module))]
+        scopes: list[tuple[str, Any, dict[str, Any]]] = [("", None, vars(module))]
         scopes += [
             (f"{name}.", value, dict(inspect.getmembers(value, inspect.isfunction)))
             for name, value in vars(module).items()
@@ -179,8 +179,7 @@ def run(benchmarks: Sequence[Benchmark], rounds: int) -> dict[str, list[Result]]
                     _run_one(benchmark, index, result)
                     label = ", ".join(map(str, benchmark.cases[index]))
                     text = result.text(benchmark.unit())
-                    print(f"{number + 1}/{rounds} {benchmark.name}({label}): {text}",
-                          file=sys.stderr, flush=True)  # fmt: skip
+                    sys.stderr.write(f"{number + 1}/{rounds} {benchmark.name}({label}): {text}\n")
     return results
 
 
@@ -213,7 +212,7 @@ def table(benchmark: Benchmark, results: Sequence[Result]) -> Iterator[str]:
     names = list(benchmark.parameters)
     values = list(benchmark.parameters.values())
     if not names:
-        yield "| |\n|---:|"
+        yield "| figure |\n|---:|"
         yield f"| {cells[0]} |"
         return
     columns = [f"{names[-1]} = {value}" for value in values[-1]]
@@ -250,20 +249,21 @@ def main() -> int:
             answer: object = measure(benchmark, benchmark.cases[int(index)])
         except NotImplementedError:
             answer = SKIPPED
-        print(json.dumps(answer))
+        sys.stdout.write(f"{json.dumps(answer)}\n")
         return 0
     benchmarks = list(discover(options.bench))
     if options.list:
-        print("\n".join(benchmark.name for benchmark in benchmarks))
+        sys.stdout.write("".join(f"{benchmark.name}\n" for benchmark in benchmarks))
         return 0
     if options.slow:
         from benchmarks import SLOW
 
         os.environ[SLOW] = "1"
     results = run(benchmarks, options.rounds)
-    print(f"{machine()}\n")
+    sys.stdout.write(f"{machine()}\n")
     for benchmark in benchmarks:
-        print("\n".join(table(benchmark, results[benchmark.name])), end="\n\n")
+        lines = table(benchmark, results[benchmark.name])
+        sys.stdout.write("".join(f"\n{line}" for line in lines) + "\n")
     failed = [r for many in results.values() for r in many if r.note not in ("", SKIPPED)]
     return 1 if failed else 0
 

@@ -207,8 +207,11 @@ def test_encoding(tmp_path: Path, version: str) -> None:
     if version == "0.5":
         array = group[sample.paths[1]]
         assert isinstance(array, zarr.Array)
-        for key in ("shards", "compressors", "filters", "serializer", "fill_value"):
+        for key in ("compressors", "filters", "serializer", "fill_value"):
             assert encoding[key] == getattr(array, key)
+        assert recorded["shards"] == dict(zip("cyx", array.shards or (), strict=True))
+    # xarray would hand these on to a variable that has lost a dimension, and fail to write it.
+    assert "shards" not in encoding
 
 
 def test_exact_numbers_travel_with_coordinates(sample: Sample) -> None:
@@ -531,7 +534,7 @@ def test_other_formats_are_left_alone(tmp_path: Path) -> None:
         ("nowhere/at/all.nc", False),
         ("", False),
         (b"CDF\x01", False),
-        (io.BytesIO(b"\x89HDF\r\n\x1a\n"), False),
+        pytest.param(io.BytesIO(b"\x89HDF\r\n\x1a\n"), False, id="open file"),
         ({}, False),
         (7, False),
         (None, False),
@@ -653,15 +656,7 @@ DERIVATIONS: dict[str, Derive] = {
 @unstable
 @pytest.mark.parametrize("layout", ["0.4", "0.5", "0.5 sharded"])
 @pytest.mark.parametrize("name", DERIVATIONS)
-def test_export(
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-    layout: str,
-    name: str,
-) -> None:
-    if "sharded" in layout and name in {"integer", "sel"}:
-        reason = "xarray keeps `shards` in the encoding of a variable that has lost a dimension"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=ValueError))
+def test_export(tmp_path: Path, layout: str, name: str) -> None:
     derive = DERIVATIONS[name]
     sample = put_sample(
         tmp_path / "image",

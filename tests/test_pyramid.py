@@ -265,6 +265,17 @@ def test_the_mean_at_the_edges(case: str) -> None:
     np.testing.assert_array_equal(found, np.array(expected, found.dtype))
 
 
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "iu"], ids=str)
+@pytest.mark.parametrize("count", [2, 127, 128, 129, 256, 65536])
+def test_large_cells_do_not_overflow(count: int, dtype: np.dtype[Any]) -> None:
+    limits = np.iinfo(dtype)
+    values = np.repeat([limits.min, limits.max, limits.min // 2], count).astype(dtype)
+    values[-1] += 1
+    found = pyramid.downsample(values, (count,), "mean").tolist()
+    mean = Fraction(sum(values[-count:].tolist()), count)
+    assert found == [limits.min, limits.max, round(mean)]
+
+
 @pytest.mark.parametrize("method", ["mode", "nearest"])
 def test_labels_keep_every_bit(method: str) -> None:
     labels = np.array([[2**64 - 1, 2**64 - 1], [2**64 - 1, 2**63 + 1]], "uint64")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import xarray as xr
 
 from xarray_omezarr import coordinates
+from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
     import os
@@ -207,6 +208,7 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
         group: str | None = None,
         mode: str = "w-",
         version: str | None = None,
+        image: str | None = None,
         levels: Factors | None = None,
         method: str = "mean",
         boundary: Boundary = "pad",
@@ -218,6 +220,8 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
     ) -> Delayed | None:
         """Write the image with its pyramid; see `Dataset.omezarr.to_zarr`.
 
+        `image` may be given, but only as the name that this array has.
+
         Examples
         --------
         >>> samples.coins().image.omezarr.to_zarr(path)
@@ -226,6 +230,9 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
         """
         from xarray_omezarr.write import Options, write_image
 
+        if image not in (None, self._obj.name):
+            msg = f"image={image!r}: this is a DataArray, of the name {self._obj.name!r}."
+            raise OmeZarrError(msg)
         return write_image(
             self._obj,
             {},
@@ -352,6 +359,9 @@ class OmeZarrDataTreeAccessor:
         mode: str = "w-",
         version: str | None = None,
         image: str | None = None,
+        levels: Factors | None = None,
+        method: str | None = None,
+        boundary: Boundary | None = None,
         chunks: Sizes | None = None,
         shards: Sizes | None = None,
         compressors: Any = None,  # noqa: ANN401 - whatever Zarr takes
@@ -360,8 +370,9 @@ class OmeZarrDataTreeAccessor:
     ) -> Delayed | None:
         """Write the levels of an image as they are, each with its own coordinates.
 
-        The parameters are those of `Dataset.omezarr.to_zarr`, without those that say how levels
-        are made. Levels that a selection has left empty are dropped with a warning.
+        The parameters are those of `Dataset.omezarr.to_zarr`; of these, `levels`, `method` and
+        `boundary` say how levels are made, and are refused. Levels that a selection has left empty
+        are dropped with a warning.
 
         Raises
         ------
@@ -377,10 +388,18 @@ class OmeZarrDataTreeAccessor:
         """
         from xarray_omezarr.write import Options, tree_levels, write_levels
 
-        levels = tree_levels(self._tree, image)
-        title = levels[0].attrs.get("name")
+        made = {"levels": levels, "method": method, "boundary": boundary}
+        given = [f"{key}={value!r}" for key, value in made.items() if value is not None]
+        if given:
+            msg = (
+                f"{', '.join(given)}: the levels of a tree are written as they are. To make new "
+                "ones, write the finest: tree['0'].to_dataset().omezarr.to_zarr(…)."
+            )
+            raise OmeZarrError(msg)
+        nodes = tree_levels(self._tree, image)
+        title = nodes[0].attrs.get("name")
         return write_levels(
-            [level[image or coordinates.IMAGE] for level in levels],
+            [level[image or coordinates.IMAGE] for level in nodes],
             store,
             group=group,
             options=Options(

@@ -228,14 +228,14 @@ def _axis(ds: xr.Dataset, dim: str) -> dict[str, Any]:
 def _level(ds: xr.Dataset) -> dict[str, Any]:
     encoding = ds.image.encoding
     memory = encoding["omezarr"]
-    shards = encoding.get("shards")
+    shards = memory["shards"]
     return {
         "level": memory["level"],
         "path": memory["path"],
         "shape": list(ds.image.shape),
         "scale": ds.omezarr.scale,
         "chunks": list(encoding["chunks"]),
-        "shards": None if shards is None else list(shards),
+        "shards": None if shards is None else list(shards.values()),
         "codecs": [_codec(codec) for codec in memory["codecs"]["compressors"]],
         "bytes": ds.image.nbytes,
     }

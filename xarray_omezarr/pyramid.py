@@ -73,13 +73,14 @@ def downsample(
     [7, 5]
     """
     reducer = REDUCERS[check_method(method)]
+    block = block.astype(block.dtype.newbyteorder("="), copy=False)
     factors = tuple(
         min(f, n) if boundary == "pad" else f for f, n in zip(factors, block.shape, strict=True)
     )
     shape = reduced_shape(block.shape, factors, boundary)
     if boundary == "trim":
         block = block[tuple(slice(0, n * f) for n, f in zip(shape, factors, strict=True))]
-    result = np.empty(shape, dtype=block.dtype.newbyteorder("="))
+    result = np.empty(shape, dtype=block.dtype)
     if not result.size:
         return result
     # The whole cells, and for each set of axes those that are partial along these: all cells of
@@ -189,12 +190,11 @@ def _wide_mean(block: Array, cell: Sequence[int], count: int) -> Array:
 def _float_mean(block: Array, cell: Sequence[int], count: int) -> Array:
     # Sums of narrower floats are exact, or nearly so, in double precision.
     wide = np.dtype(np.float64)
-    native = block.dtype.newbyteorder("=")
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         total = _sum(block.astype(wide, copy=False), cell, wide)
         mean = total / count
         if np.isfinite(mean).all():
-            return mean.astype(native)
+            return mean.astype(block.dtype)
         missing = np.isnan(block)
         present = count - _sum(missing.view(np.uint8), cell, np.dtype(np.uint64))
         filled = np.where(missing, 0.0, block.astype(wide, copy=False))
@@ -203,7 +203,7 @@ def _float_mean(block: Array, cell: Sequence[int], count: int) -> Array:
         if np.isinf(mean).any():
             shares = _sum(filled / count, cell, wide) * (count / present)
             mean = np.where(np.isinf(mean), shares, mean)
-        return mean.astype(native)
+        return mean.astype(block.dtype)
 
 
 def _mode(block: Array, cell: Sequence[int]) -> Array:

@@ -471,8 +471,9 @@ def lazy(array: zarr.Array[Any]) -> LazilyIndexedArray:
 def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any]:
     """Say how an array is stored, in the keys that xarray writes arrays by.
 
-    The codecs of Zarr v2 are left out: xarray would hand them to Zarr v3, which is what it writes
-    by default, and fail. They are kept for this package's own writer.
+    What xarray would stumble over when it writes an image, or a part of one, as a plain Zarr array
+    is left out: the codecs of Zarr v2, which it would hand to Zarr v3, and shards, which it would
+    keep for a variable that has lost a dimension. The writer of this package knows them besides.
     """
     encoding: dict[str, Any] = {
         "chunks": array.chunks,
@@ -480,7 +481,6 @@ def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any
     }
     if array.metadata.zarr_format == spec.V3:
         encoding.update(
-            shards=array.shards,
             compressors=array.compressors,
             filters=array.filters,
             serializer=array.serializer,
@@ -519,7 +519,7 @@ class Target:
     """Attributes of the group that are not OME-Zarr's, and stay."""
 
 
-def begin(place: Place, *, mode: str, zarr_format: int, levels: int) -> Target:
+def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool) -> Target:
     """Claim a place for an image of so many levels, without touching what is there.
 
     Raises
@@ -540,6 +540,11 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int) -> Target:
         raise OmeZarrFileExistsError(msg) from error
     unfinished = [p for key in ("paths", "superseded") for p in journal.get(key, [])]
     _check_replaceable(place, node, mode, unfinished=old_journal is not None)
+    if node is not None and not label and spec.image_label(node.attributes, node.zarr_format):
+        msg = (
+            f"{place.name} is a label image, which an image does not replace. It was left as it is."
+        )
+        raise OmeZarrFileExistsError(msg)
     current = _dataset_paths(node)
     if node is not None and node.zarr_format != zarr_format:
         _check_no_labels(place, node.zarr_format)
@@ -640,9 +645,13 @@ def _dataset_paths(node: Node | None) -> list[str]:
     return [level.path for level in image.levels]
 
 
+def has_labels(place: Place, zarr_format: int) -> bool:
+    """Say whether an image has label images below it."""
+    return read_bytes(place, f"labels/{_METADATA[zarr_format]}") != [None]
+
+
 def _check_no_labels(place: Place, zarr_format: int) -> None:
-    (labels,) = read_bytes(place, f"labels/{_METADATA[zarr_format]}")
-    if labels is not None:
+    if has_labels(place, zarr_format):
         msg = (
             f"{place.name} has labels, which are stored in Zarr v{zarr_format} and would be lost "
             "to an image of another format; nothing was changed. Write to another path, or with "

@@ -8,12 +8,14 @@ so that the same code runs on threads, on processes and on a cluster.
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from xarray_omezarr import pyramid, spec, storage
+from xarray_omezarr.errors import OmeZarrWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,9 +156,16 @@ def write(
             mode=mode,
             zarr_format=f,
             levels=len(work.plan.levels),
+            label=work.label is not None,
         )
         for work, f in zip(works, formats, strict=True)
     ]
+    if len(works) == 1 and storage.has_labels(place, formats[0]) and works[0].label is None:
+        warnings.warn(
+            f"{place.name} has label images, which stay: they may not fit the new image.",
+            OmeZarrWarning,
+            stacklevel=4,
+        )
     for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
         arrays = storage.create_arrays(target, documents)

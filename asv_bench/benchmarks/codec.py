@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from benchmarks import parameterized
 from benchmarks.images import cells
 
@@ -49,7 +50,7 @@ def chunks_of(picture: str) -> list[np.ndarray[Any, Any]]:
 def rate(size: int, function: Callable[[], object]) -> float:
     """Give the median of the MB that something gets through in a second of processor time."""
     function()
-    samples = []
+    samples: list[float] = []
     end = time.perf_counter() + SECONDS
     while time.perf_counter() < end or len(samples) < 5:
         start = time.thread_time()
@@ -62,7 +63,7 @@ class Codec:
     """Rates are of the pixels' bytes, by the processor's time of one thread."""
 
     def setup(self, codec: str, picture: str) -> None:
-        from numcodecs import Blosc, Zstd, blosc
+        from numcodecs import Blosc, Zstd, blosc  # type: ignore[import-untyped]
 
         # One thread, with a context of its own, as Zarr has it.
         blosc.use_threads = False

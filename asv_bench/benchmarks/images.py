@@ -35,7 +35,8 @@ GIB = 2**30
 @cache
 def cells(shape: tuple[int, ...] = (32, 1024, 1024)) -> xr.DataArray:
     """Give a stack of 16-bit planes, in memory."""
-    return samples.fluorescence(shape, DIMS).image
+    image: xr.DataArray = samples.fluorescence(shape, DIMS).image
+    return image
 
 
 def endless(gib: float, chunks: tuple[int, int, int], plane: int) -> xr.DataArray:
@@ -66,8 +67,15 @@ def endless(gib: float, chunks: tuple[int, int, int], plane: int) -> xr.DataArra
         meta=np.empty((0, 0, 0), np.uint16),
         name=f"exposures-{gib}-{chunks}-{plane}",
     )
-    image = xr.DataArray(pixels, dims=DIMS, name="image")
-    return image.omezarr.assign_scale(z=1.0, y=0.325, x=0.325, units="micrometer")  # type: ignore[no-any-return]
+    return scaled(pixels)
+
+
+def scaled(pixels: Any) -> xr.DataArray:
+    """Give pixels the size of a microscope's."""
+    image: xr.DataArray = xr.DataArray(pixels, dims=DIMS, name="image").omezarr.assign_scale(
+        z=1.0, y=0.325, x=0.325, units="micrometer"
+    )
+    return image
 
 
 def plan_of(image: xr.DataArray, **kwargs: Any) -> Plan:
@@ -113,7 +121,7 @@ class Count:
 
 
 class CountingStore(WrapperStore[Store]):
-    """A store that counts the requests that it answers, and the rounds that they take.
+    """A store that counts what is asked of it when it is read, and the rounds that this takes.
 
     A request belongs to the round after the last one that was answered before it was made; those
     that are made side by side share one, thanks to the latency.

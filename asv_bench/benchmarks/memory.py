@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask
+
 from benchmarks import Scratch, parameterized, skip_unless_slow
 from benchmarks.images import cells, endless, plan_of
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 #: Each thread holds a block, so their number is part of the figure.
 THREADS = 2
-#: The largest image that is written without being asked to.
+#: The largest image, in GiB, that is written without being asked to.
 QUICK = 1
+SOURCES = {"64×256×256": (64, 256, 256), "1×4096×4096": (1, 4096, 4096)}
 
 
 def peak_bytes() -> int:
@@ -79,8 +81,6 @@ class MemoryPlanes(_Memory):
 class MemoryAndPlan(_Memory):
     """What a write takes beyond the imports, over what its plan says for all threads."""
 
-    SOURCES = {"64×256×256": (64, 256, 256), "1×4096×4096": (1, 4096, 4096)}
-
     def setup(self, gib: float, _chunks: str) -> None:
         if gib > QUICK:
             skip_unless_slow()
@@ -88,7 +88,7 @@ class MemoryAndPlan(_Memory):
 
     @parameterized(gib=[1, 2], chunks=list(SOURCES))
     def track_share_of_plan(self, gib: float, chunks: str) -> float:
-        z, y, x = self.SOURCES[chunks]
+        z, y, x = SOURCES[chunks]
         image = endless(gib, (z, y, x), max(2048, y))
         # What is imported on the way is imported here.
         cells((2, 64, 64)).omezarr.to_zarr(self.directory / "first.ome.zarr")

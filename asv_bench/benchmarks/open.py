@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import xarray as xr
+from zarr.storage import MemoryStore
+
 from benchmarks import Scratch, parameterized
 from benchmarks.images import CountingStore, cells
-from zarr.storage import MemoryStore
 
 VERSIONS = ["0.4", "0.5"]
 

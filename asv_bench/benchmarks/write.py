@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from zarr.storage import MemoryStore
+
 from benchmarks import Scratch, parameterized
 from benchmarks.images import (
     DIMS,
@@ -15,9 +17,9 @@ from benchmarks.images import (
     chunks_along,
     endless,
     plan_of,
+    scaled,
     stored_bytes,
 )
-from zarr.storage import MemoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,13 +70,15 @@ class WriteMethods(Scratch):
 class Tasks:
     """How large the graph is: it grows with the blocks, not with chunks × levels."""
 
-    @parameterized(gib=[1, 16, 256], chunks=["64×256×256", "1×4096×4096"])
-    def track_blocks(self, gib: int, chunks: str) -> int:
-        return plan_of(self._source(gib, chunks)).tasks
+    SOURCES = ("numpy", "64×256×256", "1×4096×4096")
+
+    @parameterized(gib=[1, 8, 64], source=SOURCES)
+    def track_blocks(self, gib: int, source: str) -> int:
+        return plan_of(self._source(gib, source)).tasks
 
     track_blocks.unit = "blocks"  # type: ignore[attr-defined]
 
-    @parameterized(gib=[1, 16], source=["numpy", "64×256×256", "1×4096×4096"])
+    @parameterized(gib=[1, 8, 64], source=SOURCES)
     def track_tasks(self, gib: int, source: str) -> int:
         image = self._source(gib, source)
         task = image.omezarr.to_zarr(MemoryStore(), compute=False)
@@ -85,12 +89,13 @@ class Tasks:
 
     track_tasks.unit = "tasks beside the source's"  # type: ignore[attr-defined]
 
+    @parameterized(gib=[1, 8, 64], source=SOURCES)
+    def time_prepare(self, gib: int, source: str) -> None:
+        self._source(gib, source).omezarr.to_zarr(MemoryStore(), compute=False)
+
     def _source(self, gib: int, source: str) -> xr.DataArray:
         if source == "numpy":
-            plane = np.zeros(1, np.uint16)
-            shape = (gib * 128, 2048, 2048)
-            image = xr.DataArray(np.broadcast_to(plane, shape), dims=DIMS, name="image")
-            return image.omezarr.assign_scale(z=1.0, y=0.325, x=0.325)  # type: ignore[no-any-return]
+            return scaled(np.broadcast_to(np.zeros(1, np.uint16), (gib * 128, 2048, 2048)))
         z, y, x = map(int, source.split("×"))
         return endless(gib, (z, y, x), max(2048, y))
 
