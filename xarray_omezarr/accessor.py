@@ -5,8 +5,9 @@ Nothing is changed in place, and nothing is kept between calls: every answer is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+import numpy as np
 import xarray as xr
 
 from xarray_omezarr import coordinates
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     import zarr
     from dask.delayed import Delayed
+    from numpy.typing import ArrayLike
     from zarr.abc.store import Store
 
+    from xarray_omezarr.measure import Colors
     from xarray_omezarr.pyramid import Boundary
+    from xarray_omezarr.sheets import Columns, Types
 
     Target = str | os.PathLike[str] | Store | zarr.Group
     Sizes = int | Mapping[str, int]
@@ -235,7 +240,8 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
             raise OmeZarrError(msg)
         return write_image(
             self._obj,
-            {},
+            None,
+            (),
             store,
             group=group,
             options=Options(mode, version, levels, method, boundary, chunks, shards, compressors),
@@ -257,12 +263,15 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         mode: str = "w-",
         version: str | None = None,
         image: str | None = None,
+        labels: Sequence[str] | None = None,
         levels: Factors | None = None,
         method: str = "mean",
         boundary: Boundary = "pad",
         chunks: Sizes | None = None,
         shards: Sizes | None = None,
         compressors: Any = None,  # noqa: ANN401 - whatever Zarr takes
+        existing_labels: Literal["keep", "drop"] | None = None,
+        overwrite_labels: bool = False,
         compute: bool = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
@@ -270,8 +279,8 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
 
         Scale and translation are read off the coordinates, units off their attributes, channel
         names and display settings off the coordinates along the channel. What the file that the
-        image was opened from holds besides is written back. Label images, like those of the
-        samples, are written below the image, on its levels.
+        image was opened from holds besides is written back. The label images of the Dataset
+        are written with it.
 
         Parameters
         ----------
@@ -279,14 +288,18 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             A path, a URL that fsspec knows, or a store of Zarr.
         group : str, optional
             The path of the image's group within the store.
-        mode : {"w-", "w"}, default "w-"
+        mode : {"w-", "w", "a"}, default "w-"
             "w-" refuses to write where there is anything but an unfinished write; "w" replaces
             an image by an image and nothing else. The old image stays whole until the new one is.
+            "a" adds the label images to an image that is there, without touching its pixels.
         version : {"0.4", "0.5"}, optional
             The version of OME-Zarr; by default that of the file the image was opened from, else
             0.5.
         image : str, optional
             The variable that holds the pixels; by default `image`, or the only one there is.
+        labels : sequence of str, optional
+            The variables that are label images; by default those that were opened as such. They
+            are written below the image, on its levels, with their tables.
         levels : int or list of mapping, optional
             The number of levels in all; or the factors of each further level relative to the
             first, like ``[{"y": 2, "x": 2}, {"z": 2, "y": 4, "x": 4}]``. By default, spatial axes
@@ -301,6 +314,11 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         compressors : optional
             Codecs, as Zarr takes them. By default those the image was opened with, where the
             Zarr format is the same; else Blosc with LZ4.
+        existing_labels : {"keep", "drop"}, optional
+            With mode "w", what becomes of label images that the Dataset has not: they are kept
+            where the pixels are the same ones, or removed. Without it, they are an error.
+        overwrite_labels : bool, default False
+            Whether a label image of the same name is replaced.
         compute : bool, default True
             Whether to write now. With False, the target stays unfinished until what comes back
             is computed.
@@ -326,22 +344,298 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         >>> xr.open_dataset(path, engine="omezarr", level=-1).sizes["x"]
         192
         """
-        from xarray_omezarr.write import Options, write_image
+        from xarray_omezarr.write import Options, write_image, write_labels
 
-        name = coordinates.find_image(self._obj, image)
-        labels = coordinates.label_images(self._obj)
-        coordinates.warn_of_others(self._obj, [name, *labels])
+        found = coordinates.label_images(self._obj)
+        chosen = found if labels is None else coordinates.check_labels(self._obj, labels)
+        options = Options(
+            mode=mode,
+            version=version,
+            levels=levels,
+            method=method,
+            boundary=boundary,
+            chunks=chunks,
+            shards=shards,
+            compressors=compressors,
+            existing_labels=existing_labels,
+            overwrite_labels=overwrite_labels,
+        )
+        if mode == "a":
+            return write_labels(
+                self._obj,
+                chosen,
+                store,
+                group=group,
+                options=options,
+                compute=compute,
+                storage_options=storage_options,
+            )
+        name = coordinates.find_image(self._obj, image, chosen)
+        coordinates.warn_of_others(self._obj, [name, *chosen])
         title = self._obj.attrs.get("name")
         return write_image(
             self._obj[name],
-            labels,
+            self._obj,
+            chosen,
             store,
             group=group,
-            options=Options(mode, version, levels, method, boundary, chunks, shards, compressors),
+            options=options,
             name=title if isinstance(title, str) else None,
             compute=compute,
             storage_options=storage_options,
         )
+
+
+    # ── labels and their tables ──────────────────────────────────────────────────────────────────
+
+    def table(self, label: str) -> xr.Dataset:
+        """Give the properties of a label image as a Dataset of their own, along `id`.
+
+        There, `where`, `groupby`, `sortby` and `to_dataframe` do what they do to any table; on the
+        whole Dataset they would be broadcast against the pixels.
+
+        Parameters
+        ----------
+        label : str
+            The name of the label image.
+
+        Returns
+        -------
+        xarray.Dataset
+            One variable for each property, without the prefix that it has here; colours as the
+            coordinate `color`.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such label image; the message lists those there are.
+
+        Examples
+        --------
+        >>> ds = samples.coins().omezarr.measure("coins", ["area"])
+        >>> table = ds.omezarr.table("coins")
+        >>> table.where(table.area > 1000, drop=True).sizes["id"]
+        7
+        """
+        from xarray_omezarr import tables
+
+        return tables.table(self._obj, label)
+
+    def set_table(self, label: str, table: xr.Dataset | pd.DataFrame) -> xr.Dataset:
+        """Put an edited table back in the place of the one that there was.
+
+        Parameters
+        ----------
+        label : str
+            The name of the label image.
+        table : xarray.Dataset or pandas.DataFrame
+            Along `id`, the label values.
+
+        Returns
+        -------
+        xarray.Dataset
+            A new object.
+
+        Raises
+        ------
+        OmeZarrError
+            Where the table is not along `id`, or its values are no labels.
+
+        Examples
+        --------
+        >>> ds = samples.coins().omezarr.measure("coins", ["area"])
+        >>> table = ds.omezarr.table("coins")
+        >>> ds = ds.omezarr.set_table("coins", table.assign(large=table.area > 1000))
+        >>> int(ds.coins_large.sum())
+        7
+        """
+        from xarray_omezarr import tables
+
+        return tables.set_table(self._obj, label, table)
+
+    def join_csv(
+        self,
+        table: object,
+        *,
+        label: str,
+        on: str | tuple[str, str],
+        columns: Columns | None = None,
+        dtypes: Types | None = None,
+        how: Literal["left", "inner", "right", "outer"] = "left",
+        overwrite: bool = False,
+        errors: Literal["raise", "coerce"] = "raise",
+        duplicates: Literal["raise", "first", "last"] = "raise",
+        ids: ArrayLike | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """Join the columns of a table to the labels of a label image, as variables.
+
+        The report of the join stands in a warning where something did not match;
+        `xarray_omezarr.join_csv` gives it in any case.
+
+        Parameters
+        ----------
+        table : str, os.PathLike, file or pandas.DataFrame
+            A path, a URL that fsspec knows, an open file or a table; compressed or not.
+        label : str
+            The name of the label image.
+        on : str or (str, str)
+            The column that holds the label values; or that and the property it is matched with.
+        columns : sequence or mapping of str, optional
+            Which columns, or their new names as well; by default all.
+        dtypes : mapping of str, optional
+            Types, where pandas' guess is not wanted: NumPy's, or "d", "l", "s" and "b".
+        how : {"left", "inner", "right", "outer"}
+            Which labels there are afterwards, as in `pandas.merge`.
+        overwrite : bool, default False
+            Whether a property of the same name is replaced.
+        errors : {"raise", "coerce"}
+            Whether a value that does not parse is an error, or missing.
+        duplicates : {"raise", "first", "last"}
+            Which of several rows of a label counts.
+        ids : array_like of int, optional
+            The label values, where neither properties nor colours say them; by default they are
+            read from the pixels, block by block.
+        storage_options : mapping, optional
+            Passed on to fsspec for URLs.
+
+        Returns
+        -------
+        xarray.Dataset
+            A new object with one variable `<label>_<column>` for each column.
+
+        Raises
+        ------
+        OmeZarrError
+            Where a column, the label image or a value is not as asked.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> cells = pd.DataFrame({"cell": range(1, 23), "kind": ["drachma", "obol"] * 11})
+        >>> ds = samples.coins().omezarr.join_csv(cells, label="coins", on="cell")
+        >>> ds.coins_kind.sel(coins_id=2).item()
+        'obol'
+        """
+        from xarray_omezarr import joins
+
+        joined, report = joins.join_csv(
+            self._obj,
+            table,
+            label=label,
+            on=on,
+            columns=columns,
+            dtypes=dtypes,
+            how=how,
+            overwrite=overwrite,
+            errors=errors,
+            duplicates=duplicates,
+            ids=ids,
+            storage_options=storage_options,
+        )
+        report.warn()
+        return joined
+
+    def paint(self, name: str, fill: Any = np.nan) -> xr.DataArray:  # noqa: ANN401 - any scalar
+        """Give each pixel the property of its label, lazily.
+
+        Parameters
+        ----------
+        name : str
+            The variable of the property, like `nuclei_area`.
+        fill : scalar, default NaN
+            What background and labels without a value get.
+
+        Returns
+        -------
+        xarray.DataArray
+            On the pixels of the label image, of the type that holds both property and `fill`.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such property.
+
+        Examples
+        --------
+        >>> ds = samples.coins().omezarr.measure("coins", ["mean"])
+        >>> ds.omezarr.paint("coins_mean").dims
+        ('y', 'x')
+        """
+        from xarray_omezarr import measure
+
+        return measure.paint(self._obj, name, fill)
+
+    def measure(
+        self, label: str, properties: str | Sequence[str], image: str | None = None
+    ) -> xr.Dataset:
+        """Measure each label, and join what comes out as variables.
+
+        Parameters
+        ----------
+        label : str
+            The name of the label image.
+        properties : str or sequence of str
+            Of "area", "bbox", "centroid", "count", "max", "mean", "min", "std" and "sum"; see
+            `xarray_omezarr.measure.measure` for what they are.
+        image : str, optional
+            The variable whose values are measured; by default the image.
+
+        Returns
+        -------
+        xarray.Dataset
+            A new object, with sizes and positions in the units of the coordinates.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such label image, property or image.
+
+        Examples
+        --------
+        >>> ds = samples.coins().omezarr.measure("coins", ["area", "centroid"])
+        >>> sorted(ds.omezarr.table("coins").data_vars)
+        ['area', 'centroid_x', 'centroid_y']
+        """
+        from xarray_omezarr import measure
+
+        return measure.measure(self._obj, label, properties, image)
+
+    def color_labels(
+        self, label: str, colors: Colors | None = None, *, by: str | None = None
+    ) -> xr.Dataset:
+        """Set the colours in which labels are shown.
+
+        Parameters
+        ----------
+        label : str
+            The name of the label image.
+        colors : str, mapping, sequence or callable, optional
+            A colour, the name of a colormap of Matplotlib, or a colour for each label; see
+            `xarray_omezarr.measure.color_labels`. By default each label has a colour of its own,
+            the same in each run.
+        by : str, optional
+            The property that a colormap shows.
+
+        Returns
+        -------
+        xarray.Dataset
+            A new object with the coordinate `<label>_color`: eight hexadecimal digits.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such label image, property or colour.
+
+        Examples
+        --------
+        >>> ds = samples.astronaut().omezarr.color_labels("circles", {1: "#FF0000"})
+        >>> ds.circles_color.sel(circles_id=1).item()
+        'FF0000FF'
+        """
+        from xarray_omezarr import measure
+
+        return measure.color_labels(self._obj, label, colors, by=by)
 
 
 @xr.register_datatree_accessor("omezarr")  # type: ignore[no-untyped-call]
@@ -365,6 +659,8 @@ class OmeZarrDataTreeAccessor:
         chunks: Sizes | None = None,
         shards: Sizes | None = None,
         compressors: Any = None,  # noqa: ANN401 - whatever Zarr takes
+        existing_labels: Literal["keep", "drop"] | None = None,
+        overwrite_labels: bool = False,
         compute: bool = True,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
@@ -386,7 +682,7 @@ class OmeZarrDataTreeAccessor:
         >>> tree = xr.open_datatree(path, engine="omezarr")
         >>> tree.sel(x=slice(5, 20)).omezarr.to_zarr(path + "-crop")
         """
-        from xarray_omezarr.write import Options, tree_levels, write_levels
+        from xarray_omezarr.write import Options, tree_labels, tree_levels, write_levels
 
         made = {"levels": levels, "method": method, "boundary": boundary}
         given = [f"{key}={value!r}" for key, value in made.items() if value is not None]
@@ -400,10 +696,17 @@ class OmeZarrDataTreeAccessor:
         title = nodes[0].attrs.get("name")
         return write_levels(
             [level[image or coordinates.IMAGE] for level in nodes],
+            tree_labels(self._tree),
             store,
             group=group,
             options=Options(
-                mode=mode, version=version, chunks=chunks, shards=shards, compressors=compressors
+                mode=mode,
+                version=version,
+                chunks=chunks,
+                shards=shards,
+                compressors=compressors,
+                existing_labels=existing_labels,
+                overwrite_labels=overwrite_labels,
             ),
             name=title if isinstance(title, str) else None,
             compute=compute,

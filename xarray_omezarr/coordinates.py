@@ -302,7 +302,9 @@ def memory_of(array: xr.DataArray) -> Memory:
     return Memory(**{k: v for k, v in kept.items() if k in names} if isinstance(kept, dict) else {})
 
 
-def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
+def find_image(
+    dataset: xr.Dataset, name: Hashable | None = None, labels: Sequence[str] = ()
+) -> Hashable:
     """Find the variable that holds the pixels: the one named, or `image`, or the only one.
 
     Raises
@@ -319,7 +321,7 @@ def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
     candidates = [key for key, variable in dataset.data_vars.items() if variable.ndim > 1]
     if IMAGE in dataset.data_vars:
         return IMAGE
-    labels = label_images(dataset)
+    labels = [*labels, *label_images(dataset)]
     candidates = [key for key in candidates if key not in labels] or candidates
     if len(candidates) != 1:
         msg = (
@@ -331,19 +333,34 @@ def find_image(dataset: xr.Dataset, name: Hashable | None = None) -> Hashable:
     return candidates[0]
 
 
-def label_images(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+def label_images(dataset: xr.Dataset) -> list[str]:
     """Give the variables that are known to be label images of the Dataset's image."""
-    found = {}
-    for name, variable in dataset.data_vars.items():
-        kept = variable.encoding.get("omezarr")
-        if isinstance(kept, dict) and kept.get("kind") == "label":
-            found[str(name)] = variable
-    return found
+    return [
+        str(name)
+        for name, variable in dataset.data_vars.items()
+        if isinstance(kept := variable.encoding.get("omezarr"), dict)
+        and kept.get("kind") == "label"
+    ]
+
+
+def check_labels(dataset: xr.Dataset, labels: Sequence[str]) -> list[str]:
+    """Check that the variables named as label images are there."""
+    absent = [name for name in labels if name not in dataset.data_vars]
+    if absent or isinstance(labels, str):
+        found = ", ".join(map(str, dataset.data_vars)) or "none"
+        msg = f"labels={labels!r}: expected a list of variables; of these there are: {found}."
+        raise OmeZarrError(msg)
+    return list(labels)
 
 
 def warn_of_others(dataset: xr.Dataset, written: Sequence[Hashable]) -> None:
     """Warn of the variables that are not written with an image."""
-    left = [str(key) for key in dataset.data_vars if key not in written]
+    tables = {(f"{name}_id",) for name in written}
+    left = [
+        str(key)
+        for key, variable in dataset.data_vars.items()
+        if key not in written and variable.dims not in tables
+    ]
     if left:
         warnings.warn(
             f"Only {', '.join(map(str, written))} is written; left out: {', '.join(left)}.",

@@ -146,7 +146,9 @@ def _labels(
             folder.attributes, folder.zarr_format, place=inside.name, warn=warn
         )
     # "unlisted groups MAY be labels" (0.1 to 0.4, labels).
-    unlisted = [n for n in storage.list_groups(inside) if n not in {p.split("/")[0] for p in listed}]
+    unlisted = [
+        n for n in storage.list_groups(inside) if n not in {p.split("/")[0] for p in listed}
+    ]
     names = [*listed, *unlisted]
     if not isinstance(wanted, bool):
         absent = [name for name in wanted if name not in names]
@@ -231,7 +233,9 @@ def _on_grid(
     for number, level in enumerate(label.image.levels):
         off = {
             dim
-            for dim, s, t in zip(own, level.transform.scale, level.transform.translation, strict=True)
+            for dim, s, t in zip(
+                own, level.transform.scale, level.transform.translation, strict=True
+            )
             for ws, wt in [_pair(transform, dims.index(dim))]
             if abs(s - ws) > lattice.SAME * abs(ws) or abs(t - wt) > lattice.SAME * abs(ws)
         }
@@ -254,9 +258,7 @@ def _pair(transform: ScaleTranslation, axis: int) -> tuple[float, float]:
     return transform.scale[axis], transform.translation[axis]
 
 
-def _table(
-    label: _Label, place: Place, drop_variables: str | Iterable[str] | None
-) -> xr.Dataset:
+def _table(label: _Label, place: Place, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
     """Read the properties and colours of a label image."""
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     about = spec.image_label(label.node.attributes, label.node.zarr_format)

@@ -409,7 +409,7 @@ def image_attributes(
     *,
     method: str | None = None,
     resized: Collection[str] = (),
-    label: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give the attributes of the group of an image, in the image's version.
 
@@ -425,8 +425,8 @@ def image_attributes(
     resized
         The axes that are not as long as they were in the document: a default plane on them is
         no longer known to be the one that was meant.
-    label
-        Whether it is a label image.
+    about
+        Of a label image, the `properties` and `colors`; None for any other.
 
     Returns
     -------
@@ -482,28 +482,30 @@ def image_attributes(
     omero = _omero_json(image, old_ome.get("omero"), resized)
     if omero is not None:
         ome["omero"] = omero
-    if label:
+    if about is not None:
         # "`source` MAY contain `image`, the relative path to the image" (0.4 and 0.5, labels).
         own = {} if nested else {"version": image.version}
-        ome["image-label"] = {"source": {"image": "../../"}, **ome.get("image-label", {}), **own}
-    attributes = (
-        {**others, "ome": {"version": image.version, **ome}} if nested else {**others, **ome}
-    )
-    return {key: _finite(value) for key, value in attributes.items()}
+        old_label = {k: v for k, v in ome.get("image-label", {}).items() if k != "version"}
+        ome["image-label"] = {**own, "source": {"image": "../../"}, **old_label}
+    whole = {**others, "ome": {"version": image.version, **ome}} if nested else {**others, **ome}
+    attributes = {key: _finite(value) for key, value in whole.items()}
+    if about:
+        # After the rest, since there may be a million of them, which have been looked at.
+        (attributes["ome"] if nested else attributes)["image-label"] |= about
+    return attributes
 
 
 def labels_attributes(
-    attributes: Mapping[str, Any], name: str, *, zarr_format: int
+    attributes: Mapping[str, Any], names: Sequence[str], version: str
 ) -> dict[str, Any]:
-    """Give the attributes of a group of labels with one more label image in its list."""
-    ome = dict(ome_attributes(attributes, zarr_format))
-    listed = ome.get("labels")
-    names = [*listed] if isinstance(listed, list) else []
-    ome["labels"] = names if name in names else [*names, name]
-    if zarr_format == V2:
-        return ome
+    """Give the attributes of a group of labels with this list of label images."""
+    old = ome_attributes(attributes, V3)
+    known = {key: value for key, value in old.items() if key not in ("labels", "version")}
+    if ZARR_FORMATS[version] == V2:
+        return {**known, "labels": list(names)}
+    others = {} if old is attributes else {k: v for k, v in attributes.items() if k != "ome"}
     # 0.5: "the `labels` group MUST contain `ome.labels`", and `ome` its version.
-    return {**attributes, "ome": {"version": "0.5", **ome}}
+    return {**others, "ome": {"version": version, **known, "labels": list(names)}}
 
 
 def check_axes(axes: Sequence[Axis]) -> None:
@@ -679,7 +681,7 @@ def distinct_labels(labels: Sequence[object]) -> list[str | None]:
     return result
 
 
-def _finite(value: object) -> object:
+def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
     """Replace what JSON has no word for (NaN, infinities), which may come with an old document."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -55,6 +55,8 @@ T = TypeVar("T")
 
 #: The file that says which datasets are being written; it goes when they are finished.
 JOURNAL = ".omezarr.json"
+#: Metadata shorter than this are laid out for people; the properties of many labels are not.
+_READABLE = 2**20
 #: Requests in flight at a time.
 REQUESTS = 32
 
@@ -546,8 +548,6 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool
         )
         raise OmeZarrFileExistsError(msg)
     current = _dataset_paths(node)
-    if node is not None and node.zarr_format != zarr_format:
-        _check_no_labels(place, node.zarr_format)
     # Plain numbers where they are free; with the token of this write where anything else is, or
     # may still be written by somebody else.
     token = secrets.token_hex(4)
@@ -643,21 +643,6 @@ def _dataset_paths(node: Node | None) -> list[str]:
         node.attributes, zarr_format=node.zarr_format, place="", warn=lambda _: None
     )
     return [level.path for level in image.levels]
-
-
-def has_labels(place: Place, zarr_format: int) -> bool:
-    """Say whether an image has label images below it."""
-    return read_bytes(place, f"labels/{_METADATA[zarr_format]}") != [None]
-
-
-def _check_no_labels(place: Place, zarr_format: int) -> None:
-    if has_labels(place, zarr_format):
-        msg = (
-            f"{place.name} has labels, which are stored in Zarr v{zarr_format} and would be lost "
-            "to an image of another format; nothing was changed. Write to another path, or with "
-            "the version= that the image has."
-        )
-        raise OmeZarrFileExistsError(msg)
 
 
 def _foreign_attributes(node: Node | None) -> dict[str, Any]:
@@ -798,18 +783,62 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
     _delete(place, (JOURNAL,))
 
 
-def add_label(target: Target, name: str) -> None:
+def label_paths(place: Place) -> list[str]:
+    """Give the label images that an image has; none where there is no image."""
+    try:
+        _, folder = fetch_with_labels(place)
+    except OmeZarrError:
+        return []
+    if folder is None:
+        return []
+    return spec.label_names(
+        folder.attributes, folder.zarr_format, place=place.name, warn=lambda _: None
+    )
+
+
+def list_label(target: Target, name: str) -> None:
     """Enter a label image into the list of its image's labels."""
-    folder = target.place.path.removesuffix(f"/{name}")
-    place = replace(target.place, path=folder, name=target.place.name.removesuffix(f"/{name}"))
+    image = _image_of(target, name)
+    listed = label_paths(image)
+    _write_labels(image, listed if name in listed else [*listed, name], target.zarr_format)
+
+
+def drop_labels(target: Target, names: Sequence[str]) -> None:
+    """Remove label images: from the list first, so that nobody looks for what goes."""
+    place = target.place
+    listed = [name for name in label_paths(place) if name not in names]
+    _write_labels(place, listed, target.zarr_format)
+    for name in names:
+        inner = place.below("labels", name)
+        node = fetch(inner)
+        if node is not None:
+            _delete(inner, _METADATA_FILES)
+            remove_arrays(inner, _dataset_paths(node), (spec.V2, spec.V3))
+
+
+def _image_of(target: Target, name: str) -> Place:
+    inner = f"labels/{name}"
+    place = target.place
+    path = place.path.removesuffix(inner).rstrip("/")
+    return replace(place, path=path, name=place.name.removesuffix(inner).rstrip("/"))
+
+
+def _write_labels(image: Place, names: Sequence[str], zarr_format: int) -> None:
+    """Write the list of an image's labels, in this format of Zarr and in no other."""
+    place = image.below("labels")
+    version = next(v for v, f in spec.ZARR_FORMATS.items() if f == zarr_format)
     node = fetch(place)
-    attributes = spec.labels_attributes({} if node is None else node.attributes, name,
-                                        zarr_format=target.zarr_format)  # fmt: skip
-    if target.zarr_format == spec.V3:
+    attributes = spec.labels_attributes({} if node is None else node.attributes, names, version)
+    if not names:
+        _delete(place, _METADATA_FILES)
+    elif zarr_format == spec.V3:
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         _write_json(place, "zarr.json", group)
+        _delete(place, (".zmetadata", ".zgroup", ".zattrs"))
     else:
+        _write_json(place, ".zgroup", {"zarr_format": 2})
         _write_json(place, ".zattrs", attributes)
+        _delete(place, ("zarr.json", ".zmetadata"))
 
 
 def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) -> None:
@@ -967,3 +996,56 @@ def read_file(target: str | os.PathLike[str], storage_options: Mapping[str, Any]
         msg = f"{name} cannot be read: {type(error).__name__}: {error}"
         raise OmeZarrError(msg) from error
     return content
+
+
+def nothing(place: Place) -> OmeZarrError:
+    """Say what is there where there is no group of Zarr."""
+    return _nothing(place)
+
+
+def refresh_consolidated(place: Place, paths: Sequence[str]) -> None:
+    """Tell the consolidated metadata above some groups what their attributes are now.
+
+    Without this, a reader that goes by them would see the old ones. They are of this place, and of
+    the groups between it and the others.
+    """
+    above = {place.path: [path for path in paths if path != place.path]}
+    for path in paths:
+        inner = path.removeprefix(place.path).strip("/").split("/")
+        for depth in range(1, len(inner)):
+            parent = place.key(*inner[:depth])
+            above.setdefault(parent, []).append(path)
+    for parent, below in above.items():
+        if below:
+            _refresh(replace(place, path=parent), below)
+
+
+def _refresh(place: Place, paths: Sequence[str]) -> None:
+    v3, v2 = read_bytes(place, "zarr.json", ".zmetadata")
+    start = len(place.path) + 1 if place.path else 0
+    if v3 is not None and b'"consolidated_metadata"' in v3:
+        document = json.loads(v3)
+        entries = (document.get("consolidated_metadata") or {}).get("metadata") or {}
+        listed = [path for path in paths if path[start:] in entries]
+        for path in listed:
+            (content,) = read_bytes(replace(place, path=path), "zarr.json")
+            if content is not None:
+                entries[path[start:]]["attributes"] = json.loads(content).get("attributes", {})
+        if listed:
+            _raise_any(replace_files(place.store, {place.key("zarr.json"): to_bytes(document)}))
+    if v2 is not None:
+        document = json.loads(v2)
+        entries = document.get("metadata") or {}
+        listed = [path for path in paths if f"{path[start:]}/.zattrs" in entries]
+        for path in listed:
+            (content,) = read_bytes(replace(place, path=path), ".zattrs")
+            if content is not None:
+                entries[f"{path[start:]}/.zattrs"] = json.loads(content)
+        if listed:
+            _raise_any(replace_files(place.store, {place.key(".zmetadata"): to_bytes(document)}))
+
+
+def _raise_any(failed: Mapping[str, Exception]) -> None:
+    for key, error in failed.items():
+        msg = f"{key} could not be updated: {type(error).__name__}: {error}"
+        raise OmeZarrError(msg) from error

@@ -8,14 +8,12 @@ so that the same code runs on threads, on processes and on a cluster.
 from __future__ import annotations
 
 import logging
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from xarray_omezarr import pyramid, spec, storage
-from xarray_omezarr.errors import OmeZarrWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +44,8 @@ class Work:
     codecs: Mapping[str, Any]
     label: str | None = None
     """The name of the label image that this is, below the image's own group."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What there is to say of the labels: `properties` and `colors`, as JSON."""
 
 
 class _Job:
@@ -72,7 +72,7 @@ class _Job:
             ),
             method=work.method,
             resized=work.resized,
-            label=work.label is not None,
+            about=None if work.label is None else work.about,
         )
 
     def read(self, step: Pass, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
@@ -119,16 +119,25 @@ def _all_done(*tasks: object) -> None:
     del tasks
 
 
-def _finish(job: _Job, label: str | None, after: object, image: object) -> None:
+def _finish(
+    job: _Job, label: str | None, drop: Sequence[str], after: object, image: object
+) -> None:
     """Make the arrays the image; those of a label image once its image stands."""
     del after, image
     storage.commit(job.target, job.attributes)
     if label is not None:
-        storage.add_label(job.target, label)
+        storage.list_label(job.target, label)
+    if drop:
+        storage.drop_labels(job.target, drop)
 
 
 def write(
-    works: Sequence[Work], place: storage.Place, mode: str, *, compute: bool
+    works: Sequence[Work],
+    place: storage.Place,
+    modes: Sequence[str],
+    *,
+    drop: Sequence[str],
+    compute: bool,
 ) -> Delayed | None:
     """Write an image and its label images.
 
@@ -138,8 +147,10 @@ def write(
         The image, and its label images after it.
     place
         The group of the image.
-    mode
-        "w-" or "w".
+    modes
+        "w-" or "w", for each of them.
+    drop
+        The label images that are removed once the image stands.
     compute
         Whether to write now; else what comes back writes when it is computed.
     """
@@ -158,18 +169,12 @@ def write(
             levels=len(work.plan.levels),
             label=work.label is not None,
         )
-        for work, f in zip(works, formats, strict=True)
+        for work, mode, f in zip(works, modes, formats, strict=True)
     ]
-    if len(works) == 1 and storage.has_labels(place, formats[0]) and works[0].label is None:
-        warnings.warn(
-            f"{place.name} has label images, which stay: they may not fit the new image.",
-            OmeZarrWarning,
-            stacklevel=4,
-        )
     for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
         arrays = storage.create_arrays(target, documents)
-        task = _graph(work, target, arrays, task)
+        task = _graph(work, target, arrays, task, drop if work.label is None else ())
     if not compute:
         return cast("Delayed", task)
     # A store in this process's memory is written to by this process.
@@ -180,7 +185,11 @@ def write(
 
 
 def _graph(
-    work: Work, target: storage.Target, arrays: Sequence[zarr.Array[Any]], image: object
+    work: Work,
+    target: storage.Target,
+    arrays: Sequence[zarr.Array[Any]],
+    image: object,
+    drop: Sequence[str],
 ) -> Delayed:
     """Build the tasks: one for each block, a pass after the other, and the commit at the end."""
     from dask.delayed import delayed
@@ -201,4 +210,4 @@ def _graph(
             write(job, number, box, block, after) for box, block in zip(boxes, blocks, strict=True)
         ]
         after = wait(*tasks)
-    return cast("Delayed", delayed(_finish, pure=False)(job, work.label, after, image))
+    return cast("Delayed", delayed(_finish, pure=False)(job, work.label, drop, after, image))

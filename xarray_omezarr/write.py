@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, lattice, pyramid, spec, storage, stream
+from xarray_omezarr import (
+    coordinates,
+    lattice,
+    properties,
+    pyramid,
+    spec,
+    storage,
+    stream,
+    tables,
+)
 from xarray_omezarr.coordinates import memory_of
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.model import Image, Level
 from xarray_omezarr.stream import Work
 
@@ -45,11 +54,27 @@ class Options:
     chunks: Sizes | None = None
     shards: Sizes | None = None
     compressors: Any = None
+    existing_labels: str | None = None
+    overwrite_labels: bool = False
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The levels of an image, on which its label images lie."""
+
+    axes: tuple[Axis, ...]
+    factors: tuple[tuple[int, ...], ...]
+    transforms: tuple[ScaleTranslation, ...]
+    shape: tuple[int, ...]
+    version: str
+    method: str
+    boundary: Boundary
 
 
 def write_image(
     array: xr.DataArray,
-    labels: Mapping[str, xr.DataArray],
+    dataset: xr.Dataset | None,
+    labels: Sequence[str],
     target: object,
     *,
     group: str | None,
@@ -58,14 +83,14 @@ def write_image(
     compute: bool,
     storage_options: Mapping[str, Any] | None,
 ) -> Delayed | None:
-    """Write an image and its pyramid.
+    """Write an image and its pyramid, and its label images on the same levels.
 
     Parameters
     ----------
     array
         The pixels.
-    labels
-        The label images that are written with it, by name.
+    dataset, labels
+        The variables of the dataset that are label images.
     target, group, storage_options
         Where to; see `storage.locate`.
     options
@@ -76,13 +101,27 @@ def write_image(
         Whether to write now; else what comes back writes when it is computed.
     """
     work = _prepare(array, options, name)
-    works = [work, *(_prepare_label(array, work, *item, options) for item in labels.items())]
+    # Of pixels that are copies of a block's first one, the labels are copies of that too.
+    method = "nearest" if options.method == "nearest" else "mode"
+    grid = _Grid(
+        axes=work.image.axes,
+        factors=tuple(level.factors for level in work.plan.levels),
+        transforms=tuple(level.transform for level in work.image.levels),
+        shape=work.plan.levels[0].shape,
+        version=work.image.version,
+        method=method,
+        boundary=options.boundary,
+    )
+    works = [work, *_prepare_labels(dataset, labels, grid, options)]
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    return stream.write(works, place, options.mode, compute=compute)
+    drop = _labels_to_drop(place, grid, labels, options)
+    modes = [options.mode, *(_label_mode(options) for _ in labels)]
+    return stream.write(works, place, modes, drop=drop, compute=compute)
 
 
 def write_levels(
     arrays: Sequence[xr.DataArray],
+    labels: Mapping[str, Sequence[xr.Dataset]],
     target: object,
     *,
     group: str | None,
@@ -91,10 +130,238 @@ def write_levels(
     compute: bool,
     storage_options: Mapping[str, Any] | None,
 ) -> Delayed | None:
-    """Write levels that are there already, the finest first, each with its own coordinates."""
+    """Write levels that are there already, the finest first, each with its own coordinates.
+
+    The label images come as their levels too, the first of which has the table besides.
+    """
     work = _prepare_levels(arrays, options, name)
+    works = [work]
+    for label, levels in labels.items():
+        _check_integers(label, levels[0][label])
+        prepared = _prepare_levels(
+            [level[label] for level in levels],
+            replace(options, version=work.image.version, compressors=None),
+            label,
+        )
+        works.append(_as_label(prepared, label, levels[0]))
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    return stream.write([work], place, options.mode, compute=compute)
+    grid = _Grid(
+        axes=work.image.axes,
+        factors=(),
+        transforms=tuple(level.transform for level in work.image.levels),
+        shape=work.plan.levels[0].shape,
+        version=work.image.version,
+        method="mode",
+        boundary="pad",
+    )
+    drop = _labels_to_drop(place, grid, list(labels), options)
+    modes = [options.mode, *(_label_mode(options) for _ in labels)]
+    return stream.write(works, place, modes, drop=drop, compute=compute)
+
+
+def write_labels(
+    dataset: xr.Dataset,
+    labels: Sequence[str],
+    target: object,
+    *,
+    group: str | None,
+    options: Options,
+    compute: bool,
+    storage_options: Mapping[str, Any] | None,
+) -> Delayed | None:
+    """Add label images to an image that is there, without touching its pixels."""
+    if not labels:
+        msg = (
+            "mode='a' adds label images to an image that is there; this Dataset has none. Say "
+            "which variables they are by labels=, or replace the image by mode='w'."
+        )
+        raise OmeZarrError(msg)
+    place = storage.locate(target, group, write=True, storage_options=storage_options)
+    works = _prepare_labels(dataset, labels, _grid_of(place), options)
+    return stream.write(
+        works, place, [_label_mode(options) for _ in labels], drop=(), compute=compute
+    )
+
+
+def _label_mode(options: Options) -> str:
+    """Say whether a label image of the same name is replaced."""
+    return "w" if options.overwrite_labels or options.mode == "w" else "w-"
+
+
+# ── labels ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _prepare_labels(
+    dataset: xr.Dataset | None, labels: Sequence[str], grid: _Grid, options: Options
+) -> list[Work]:
+    if dataset is None:
+        return []
+    return [_prepare_label(dataset, name, grid, options) for name in labels]
+
+
+def _prepare_label(dataset: xr.Dataset, name: str, grid: _Grid, options: Options) -> Work:
+    """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
+    label = dataset[name]
+    _check_integers(name, label)
+    dims = [axis.name for axis in grid.axes]
+    foreign = [str(dim) for dim in label.dims if dim not in dims]
+    if foreign:
+        msg = f"The label image '{name}' has dimensions {foreign}, which its image has not."
+        raise OmeZarrError(msg)
+    # "sizes are those of the image, or 1" (0.4 and 0.5, layout of labels).
+    missing = {dim for dim in dims if dim not in label.dims}
+    _check_on_grid(name, label, grid)
+    label = label.drop_vars(missing, errors="ignore").expand_dims(sorted(missing)).transpose(*dims)
+    single = [dim in missing for dim in dims]
+    factors = [
+        tuple(1 if one else f for one, f in zip(single, level, strict=True))
+        for level in grid.factors
+    ]
+    transforms = [
+        transform.replaced(
+            {
+                i: (grid.transforms[0].scale[i], grid.transforms[0].translation[i])
+                for i, one in enumerate(single)
+                if one
+            }
+        )
+        for transform in grid.transforms
+    ]
+    options = replace(
+        options, method=grid.method, boundary=grid.boundary, version=grid.version, compressors=None
+    )
+    work = _prepare(label, options, name, (grid.axes, factors, transforms))
+    return _as_label(work, name, dataset)
+
+
+def _as_label(work: Work, name: str, dataset: xr.Dataset) -> Work:
+    """Turn prepared pixels into a prepared label image, with its table."""
+    table = tables.properties_of(dataset, name)
+    listed = ([], []) if table is None else properties.to_json(table)
+    about = {
+        key: value for key, value in zip(("properties", "colors"), listed, strict=True) if value
+    }
+    return replace(work, label=name, about=about, image=replace(work.image, channels=(), name=name))
+
+
+def _check_integers(name: str, label: xr.DataArray) -> None:
+    if label.dtype.kind not in "iu":
+        msg = f"The label image '{name}' is of type {label.dtype}; labels are integers (.astype)."
+        raise OmeZarrError(msg)
+
+
+def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
+    """Check that a label image lies on the pixels of its image."""
+    base = grid.transforms[0]
+    own = coordinates.geometry_of(label)
+    for i, axis in enumerate(grid.axes):
+        if axis.name not in label.dims:
+            continue
+        scale, translation = base.scale[i], base.translation[i]
+        found = (
+            own.get(axis.name, (1.0, 0.0)) if axis.name in label.coords else (scale, translation)
+        )
+        off = max(abs(found[0] - scale), abs(found[1] - translation)) / abs(scale)
+        if label.sizes[axis.name] != grid.shape[i] or (off > lattice.SAME and not axis.is_channel):
+            msg = (
+                f"The label image '{name}' has {label.sizes[axis.name]} pixels of {found[0]:g} from "
+                f"{found[1]:g} along '{axis.name}'; its image has {grid.shape[i]} of {scale:g} from "
+                f"{translation:g}. Labels lie on the pixels of their image."
+            )
+            raise OmeZarrError(msg)
+
+
+def _grid_of(place: storage.Place) -> _Grid:
+    """Read the levels of an image that is there."""
+    node, _ = storage.fetch_image(place, labels=False)
+    image = spec.parse_image(
+        node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
+    )
+    shapes = []
+    for array in storage.open_arrays(
+        place, [level.path for level in image.levels], node.zarr_format
+    ):
+        if isinstance(array, OmeZarrError):
+            raise array
+        shapes.append(array.shape)
+    base = image.levels[0].transform
+    factors = []
+    for level in image.levels:
+        ratios = [a / b for a, b in zip(level.transform.scale, base.scale, strict=True)]
+        factors.append(tuple(max(round(ratio), 1) for ratio in ratios))
+    fitting: list[Boundary] = [
+        boundary
+        for boundary in ("pad", "trim")
+        if [pyramid.reduced_shape(shapes[0], f, boundary) for f in factors] == shapes
+    ]
+    if not fitting:
+        msg = (
+            f"{place.name} has levels of the shapes {shapes}, which are not reduced from the first "
+            "by whole factors: no label image can lie on all of them. Write the labels as a tree."
+        )
+        raise OmeZarrError(msg)
+    moved = any(
+        level.transform.translation[i] != base.translation[i]
+        for level, f in zip(image.levels, factors, strict=True)
+        for i in range(len(f))
+        if f[i] > 1
+    )
+    return _Grid(
+        axes=image.axes,
+        factors=tuple(factors),
+        transforms=tuple(level.transform for level in image.levels),
+        shape=tuple(shapes[0]),
+        version=image.version,
+        method="mode" if moved else "nearest",
+        boundary=fitting[0],
+    )
+
+
+def _labels_to_drop(
+    place: storage.Place, grid: _Grid, labels: Sequence[str], options: Options
+) -> tuple[str, ...]:
+    """Decide what becomes of the label images of an image that is replaced."""
+    if options.existing_labels not in (None, "keep", "drop"):
+        msg = f"existing_labels={options.existing_labels!r}: expected 'keep' or 'drop'."
+        raise OmeZarrError(msg)
+    if options.mode != "w":
+        return ()
+    there = storage.label_paths(place)
+    left = [name for name in there if name not in labels]
+    if not left or options.existing_labels == "drop":
+        return tuple(left)
+    names = ", ".join(left)
+    if options.existing_labels is None:
+        msg = (
+            f"{place.name} has label images that this Dataset has not: {names}. Say what becomes "
+            "of them: existing_labels='keep' (where the pixels are the same ones) or 'drop'. "
+            "Nothing was changed."
+        )
+        raise OmeZarrFileExistsError(msg)
+    old = _grid_of(place)
+    same = (
+        old.shape == grid.shape
+        and [a.name for a in old.axes] == [a.name for a in grid.axes]
+        and spec.ZARR_FORMATS[old.version] == spec.ZARR_FORMATS[grid.version]
+        and all(
+            abs(a - b) <= lattice.SAME * abs(s)
+            for key in ("scale", "translation")
+            for a, b, s in zip(
+                getattr(old.transforms[0], key),
+                getattr(grid.transforms[0], key),
+                grid.transforms[0].scale,
+                strict=True,
+            )
+        )
+    )
+    if not same:
+        msg = (
+            f"{place.name} has label images, {names}, that do not lie on the pixels of the new "
+            "image, or are of another Zarr format: they cannot be kept. Write to another path, or "
+            "give them up by existing_labels='drop'. Nothing was changed."
+        )
+        raise OmeZarrFileExistsError(msg)
+    return ()
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────────────────
@@ -103,28 +370,50 @@ def write_levels(
 def tree_levels(tree: xr.DataTree, image: str | None) -> list[xr.Dataset]:
     """Collect the levels of a tree, the finest first; empty ones are dropped with a warning."""
     key = image or coordinates.IMAGE
-    nodes = [node for node in tree.children.values() if key in node.data_vars]
-    if all(str(node.name).isdecimal() for node in nodes):
-        nodes.sort(key=lambda node: int(str(node.name)))
-    levels = [node.to_dataset(inherit=True) for node in nodes]
+    levels = _levels_below(tree, key)
     if not levels:
         msg = (
             f"The tree has no levels: expected children '0', '1', … with a variable '{key}', "
             f"found {', '.join(tree.children) or 'none'}."
         )
         raise OmeZarrError(msg)
-    empty = [str(node.name) for node, level in zip(nodes, levels, strict=True)
-             if not level[key].size]  # fmt: skip
+    return _filled(levels, key)
+
+
+def tree_labels(tree: xr.DataTree) -> dict[str, list[xr.Dataset]]:
+    """Collect the label images of a tree, by name, with their levels and their tables."""
+    if "labels" not in tree.children:
+        return {}
+    labels = {}
+    for name, node in tree.children["labels"].children.items():
+        levels = _levels_below(node, name)
+        if levels:
+            filled = _filled(levels, name)
+            # Coordinates of the table are inherited by the levels, its variables are not.
+            filled[0] = filled[0].assign(node.to_dataset().data_vars)
+            labels[str(name)] = filled
+    return labels
+
+
+def _levels_below(tree: xr.DataTree, key: str) -> dict[str, xr.Dataset]:
+    nodes = [node for node in tree.children.values() if key in node.data_vars]
+    if all(str(node.name).isdecimal() for node in nodes):
+        nodes.sort(key=lambda node: int(str(node.name)))
+    return {str(node.name): node.to_dataset(inherit=True) for node in nodes}
+
+
+def _filled(levels: Mapping[str, xr.Dataset], key: str) -> list[xr.Dataset]:
+    empty = [name for name, level in levels.items() if not level[key].size]
     if len(empty) == len(levels):
-        msg = "All levels of the tree are empty: there is nothing to write. Select a larger region."
+        msg = f"All levels of '{key}' are empty: there is nothing to write. Select a larger region."
         raise OmeZarrError(msg)
     if empty:
         warnings.warn(
-            f"Levels without a pixel are left out: {', '.join(empty)}.",
+            f"Levels of '{key}' without a pixel are left out: {', '.join(empty)}.",
             OmeZarrWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return [level for level in levels if level[key].size]
+    return [level for name, level in levels.items() if name not in empty]
 
 
 def _ordered(
@@ -184,7 +473,7 @@ def _prepare(
     array: xr.DataArray,
     options: Options,
     name: str | None,
-    factors: Sequence[tuple[int, ...]] | None = None,
+    given: tuple[tuple[Axis, ...], list[tuple[int, ...]], list[ScaleTranslation]] | None = None,
 ) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
@@ -192,9 +481,15 @@ def _prepare(
     if options.boundary not in ("pad", "trim"):
         msg = f"boundary={options.boundary!r} is not known; expected 'pad' or 'trim'."
         raise OmeZarrError(msg)
-    array, axes = _ordered(array, memory.axes)
-    transform = _transform(array, axes)
-    factors = factors or _factors(array.shape, axes, transform, options)
+    if given is None:
+        array, axes = _ordered(array, memory.axes)
+        transform = _transform(array, axes)
+        factors = _factors(array.shape, axes, transform, options)
+        centred = options.method in pyramid.CENTRED
+        transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
+    else:
+        axes, factors, transforms = given
+        _check_dtype(array)
     shapes = [pyramid.reduced_shape(array.shape, f, options.boundary) for f in factors]
     plans = pyramid.layout(shapes, factors, *_chunking(array, axes, options, version, memory))
     plan = pyramid.plan_pyramid(
@@ -205,38 +500,9 @@ def _prepare(
         boundary=options.boundary,
         source_chunks=_source_chunks(array),
     )
-    centred = options.method in pyramid.CENTRED
-    transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
     made = options.method if len(factors) > 1 else None
     image = _image(array, axes, transforms, version, name)
     return _work(array, (array.variable,), plan, image, made=made, options=options)
-
-
-def _prepare_label(
-    image: xr.DataArray, work: Work, name: str, label: xr.DataArray, options: Options
-) -> Work:
-    """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
-    if label.dtype.kind not in "iu":
-        msg = f"The label image '{name}' is of type {label.dtype}; labels are integers (.astype)."
-        raise OmeZarrError(msg)
-    known = {axis.name: axis for axis in work.image.axes}
-    foreign = [str(dim) for dim in label.dims if dim not in known]
-    if foreign:
-        msg = f"The label image '{name}' has dimensions {foreign}, which its image has not."
-        raise OmeZarrError(msg)
-    # "sizes are those of the image, or 1" (0.4 and 0.5, layout of labels).
-    missing = [dim for dim in known if dim not in label.dims]
-    for dim in missing:
-        first = image.coords[dim].variable[:1] if dim in image.coords else 1
-        label = label.drop_vars(dim, errors="ignore").expand_dims({dim: first})
-    label = label.transpose(*known)
-    factors = [
-        tuple(1 if dim in missing else f for dim, f in zip(known, level.factors, strict=True))
-        for level in work.plan.levels
-    ]
-    options = replace(options, method="mode", version=work.image.version, compressors=None)
-    prepared = _prepare(label, options, name, factors)
-    return replace(prepared, label=name, image=replace(prepared.image, channels=(), name=name))
 
 
 def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str | None) -> Work:
