@@ -5,13 +5,14 @@ Nothing is changed in place, and nothing is kept between calls: every answer is 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from xarray_omezarr import coordinates
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
     import os
@@ -385,7 +386,6 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             storage_options=storage_options,
         )
 
-
     # ── labels and their tables ──────────────────────────────────────────────────────────────────
 
     def table(self, label: str) -> xr.Dataset:
@@ -415,7 +415,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         >>> ds = samples.coins().omezarr.measure("coins", ["area"])
         >>> table = ds.omezarr.table("coins")
         >>> table.where(table.area > 1000, drop=True).sizes["id"]
-        7
+        3
         """
         from xarray_omezarr import tables
 
@@ -447,7 +447,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         >>> table = ds.omezarr.table("coins")
         >>> ds = ds.omezarr.set_table("coins", table.assign(large=table.area > 1000))
         >>> int(ds.coins_large.sum())
-        7
+        3
         """
         from xarray_omezarr import tables
 
@@ -471,7 +471,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         """Join the columns of a table to the labels of a label image, as variables.
 
         The report of the join stands in a warning where something did not match;
-        `xarray_omezarr.join_csv` gives it in any case.
+        `xarray_omezarr.joins.join_csv` gives it in any case.
 
         Parameters
         ----------
@@ -533,7 +533,8 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             ids=ids,
             storage_options=storage_options,
         )
-        report.warn()
+        if not report.complete:
+            warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
         return joined
 
     def paint(self, name: str, fill: Any = np.nan) -> xr.DataArray:  # noqa: ANN401 - any scalar

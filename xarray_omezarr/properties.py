@@ -270,13 +270,16 @@ def column_of(values: list[Any]) -> Column | None:
 
 def strings(values: list[str]) -> NDArray[Any]:
     """Make an array of strings: of fixed width, or of objects where that would waste memory."""
-    longest = max(map(len, values), default=0)
-    wasteful = longest * len(values) > 2**22 and longest * len(values) > 8 * sum(map(len, values))
-    if wasteful or any(value.endswith("\0") for value in values):
-        array = np.empty(len(values), object)
-        array[:] = values
-        return array
-    return np.array(values, f"U{max(longest, 1)}")
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    longest, total = int(lengths.max(initial=1)), int(lengths.sum())
+    if longest * len(values) <= max(2**22, 8 * total):
+        fixed = np.array(values, f"U{longest}")
+        # NumPy drops zeros at the end.
+        if int(np.strings.str_len(fixed).sum()) == total:
+            return fixed
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
 def _hexadecimals(

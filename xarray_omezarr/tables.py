@@ -192,10 +192,11 @@ def _ids(values: NDArray[Any], label: str) -> NDArray[Any]:
             msg = f"{what} are {values[:3]} of type {values.dtype}; expected integers."
             raise OmeZarrError(msg)
     assert ids is not None  # noqa: S101 - for the type checker
-    if len(np.unique(ids)) < len(ids):
-        first, count = np.unique(ids, return_counts=True)
+    in_order = np.sort(ids)
+    twice = in_order[1:][in_order[1:] == in_order[:-1]]
+    if twice.size:
         msg = (
-            f"{what} are not unique: {first[count > 1][:5].tolist()} stand several times. Each "
+            f"{what} are not unique: {twice[:5].tolist()} stand several times. Each "
             "label has one row (.drop_duplicates)."
         )
         raise OmeZarrError(msg)
