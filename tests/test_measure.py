@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
+import sys
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dask
 import dask.array as da
@@ -70,10 +73,10 @@ def dataset(
 def noise(shape: Sequence[int], dtype: str = "uint16", *, seed: int = 1) -> Pixels:
     values = np.random.default_rng(seed).integers(0, 60000, tuple(shape))
     if dtype == "bool":
-        return values % 2 == 0
+        return np.asarray(values % 2 == 0)
     if np.dtype(dtype).kind == "f":
-        return (values / 7 - 3000).astype(dtype)
-    return (values % (2 ** min(15, 8 * np.dtype(dtype).itemsize))).astype(dtype)
+        return np.asarray(values / 7 - 3000, dtype)
+    return np.asarray(values % (2 ** min(15, 8 * np.dtype(dtype).itemsize)), dtype)
 
 
 def expected(labels: Pixels, image: Pixels, dims: str) -> dict[str, Pixels]:
@@ -604,7 +607,9 @@ class Reads:
                 self.counts[name, hash(tuple(block_info[0]["chunk-location"]))] += 1
             return block
 
-        return da.from_array(values, chunks).map_blocks(read, dtype=values.dtype, name=name)
+        untyped: Any = da
+        array = untyped.from_array(values, chunks)
+        return array.map_blocks(read, dtype=values.dtype, name=name)
 
 
 def test_each_block_is_read_once() -> None:
@@ -639,7 +644,7 @@ def test_a_file_is_read_once() -> None:
     ds = dataset(blobs((64, 64)), noise((64, 64)))
     ds[["image"]].omezarr.to_zarr(store, levels=1, chunks={"y": 16, "x": 16})
     watched = WatchedStore(store)
-    for chunks in (None, {}):
+    for chunks in (None, dict[str, int]()):
         one = opened(watched, chunks=chunks).assign(nuclei=ds["nuclei"].variable)
         watched.log.clear()
         result = measure(one, "nuclei", EVERYTHING)
@@ -659,3 +664,348 @@ def test_lazy_arrays_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
         ds[name] = xr.Variable(("y", "x"), data, None, {"preferred_chunks": {"y": 8, "x": 8}})
     measure(ds, "nuclei", EVERYTHING)
     assert {source.read for source in sources.values()} == {64 * 64}
+
+
+# ── paint ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def painted_by_hand(labels: Pixels, values: Mapping[int, Any], fill: Any) -> list[Any]:  # noqa: ANN401
+    return [values.get(label, fill) for label in labels.ravel().tolist()]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("ids", [[3, 1, 2], [7, 120, 0, 5], list(range(1, 100)), []])
+@pytest.mark.parametrize("order", ["=", ">"])
+def test_paint(dtype: str, ids: list[int], order: Literal["=", ">"]) -> None:
+    labels = np.random.default_rng(0).integers(0, 128, (30, 40)).astype(dtype)
+    ds = dataset(labels.astype(np.dtype(dtype).newbyteorder(order)))
+    ds = ds.assign_coords(nuclei_id=np.array(ids, np.int64))
+    values = np.arange(len(ids)) * 10
+    ds["nuclei_kind"] = ("nuclei_id", values, {"units": "furlong"})
+    known = {i: v for i, v in zip(ids, values.tolist(), strict=True) if i != 0}
+    for each in (ds, lazy(ds), ds.chunk(y=7)):
+        painted = paint(each, "nuclei_kind", fill=-1)
+        assert painted.dims == ("y", "x")
+        assert painted.name == "nuclei_kind"
+        assert painted.attrs == {"units": "furlong"}
+        assert painted.chunks == each["nuclei"].chunks
+        assert painted.dtype == "int64"
+        xr.testing.assert_identical(painted["y"], ds["y"])
+        assert painted.values.ravel().tolist() == painted_by_hand(labels, known, -1)
+
+
+@given(
+    labels=st.lists(st.one_of(st.integers(0, 6), st.integers(0, 2**64 - 1)), min_size=1),
+    known=st.sets(st.integers(0, 2**64 - 1)),
+)
+def test_paint_any_labels(labels: list[int], known: set[int]) -> None:
+    ids = list({*known, *labels[::2]})
+    values = {label: float(i) for i, label in enumerate(ids) if label}
+    ds = dataset(np.array([labels], np.uint64)).assign_coords(nuclei_id=np.array(ids, np.uint64))
+    ds["nuclei_a"] = ("nuclei_id", np.arange(len(ids), dtype=np.float64))
+    painted = paint(ds, "nuclei_a", fill=-1.0)
+    assert painted.values.ravel().tolist() == [values.get(label, -1.0) for label in labels]
+
+
+def test_paint_needs_no_array_as_long_as_the_largest_label() -> None:
+    ds = dataset(np.array([[0, 1, 2**64 - 1]], np.uint64))
+    ds = ds.assign_coords(nuclei_id=np.array([1, 2**64 - 1], np.uint64))
+    ds["nuclei_a"] = ("nuclei_id", [1, 2])
+    assert paint(ds, "nuclei_a", fill=0).values.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("values", "fill", "dtype", "background"),
+    [
+        ([1, 2], np.nan, "float64", np.nan),
+        (np.array([1, 2], "uint8"), np.nan, "float64", np.nan),
+        (np.array([1, 2], "uint8"), 0, "uint8", 0),
+        (np.array([1, 2], "uint8"), -1, "int16", -1),
+        (np.array([1, 2], "uint8"), 256, "uint16", 256),
+        (np.array([2**63, 1], "uint64"), 0, "uint64", 0),
+        ([2**60 + 1, 1], -1, "int64", -1),
+        (np.array([1, 2], "float32"), np.nan, "float32", np.nan),
+        (np.array([1, 2], "float32"), np.float64(0.1), "float64", 0.1),
+        ([True, False], np.nan, "float64", np.nan),
+        ([True, False], False, "bool", False),
+        ([True, False], 2, "int64", 2),
+        (["a", "bcd"], np.nan, "<U3", ""),
+        (["a", "bcd"], "nothing", "<U7", "nothing"),
+        (np.array(["a", "bcd"], object), "none", "<U4", "none"),
+        (np.array(["a", None], object), "?", "<U1", "?"),
+        (np.array(["a", "bcd"], "T"), np.nan, "<U3", ""),
+        ([1.5, 2.5], 1j, "complex128", 1j),
+    ],
+)
+def test_the_type_that_is_painted(
+    values: Option, fill: Option, dtype: str, background: Option
+) -> None:
+    ds = dataset(np.array([[0, 1], [2, 3]])).assign_coords(nuclei_id=[1, 2])
+    ds["nuclei_a"] = ("nuclei_id", values)
+    for each in (ds, ds.chunk(x=1)):
+        painted = paint(each, "nuclei_a", fill)
+        assert painted.dtype == dtype
+        found = [background if v is None else v for v in np.asarray(values).tolist()]
+        want = np.array([background, *found, background], dtype)
+        np.testing.assert_array_equal(painted.values.ravel(), want)
+        assert painted.values.dtype == dtype
+
+
+def test_what_has_no_value_gets_the_fill() -> None:
+    ds = dataset(np.array([[0, 1, 2, 3]])).assign_coords(nuclei_id=[1, 2])
+    ds["nuclei_a"] = ("nuclei_id", [np.nan, 2.0])
+    ds["nuclei_b"] = ("nuclei_id", ["", "b"])
+    ds["nuclei_b_present"] = ("nuclei_id", [False, True])
+    assert paint(ds, "nuclei_a", fill=7).values.tolist() == [[7, 7, 2, 7]]
+    assert paint(ds, "nuclei_b", fill="?").values.tolist() == [["?", "?", "b", "?"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "fill", "message"),
+    [
+        ("nuclei_b", 0, "'nuclei_b' is no property.*there are: nuclei_a, nuclei_s"),
+        ("image", 0, "'image' is no property"),
+        ("nuclei_id", 0, "'nuclei_id' is no property"),
+        ("nuclei_s", 3, "fill=3 has no type in common with 'nuclei_s', which is text"),
+        ("nuclei_a", "x", "fill='x' has no type in common with 'nuclei_a', which is int64"),
+        ("nuclei_a", None, "fill=None has no type in common"),
+    ],
+)
+def test_paint_refuses(name: str, fill: Option, message: str) -> None:
+    ds = dataset(np.array([[0, 1]]), np.array([[0, 1]])).assign_coords(nuclei_id=[1, 2])
+    ds = ds.assign(nuclei_a=("nuclei_id", [1, 2]), nuclei_s=("nuclei_id", ["a", "b"]))
+    with pytest.raises(OmeZarrError, match=message):
+        paint(ds, name, fill)
+
+
+def test_a_label_twice() -> None:
+    ds = dataset(np.array([[0, 1]])).assign_coords(nuclei_id=[1, 2, 1])
+    ds["nuclei_a"] = ("nuclei_id", [1, 2, 3])
+    with pytest.raises(OmeZarrError, match="Label 1 has more than one value"):
+        paint(ds, "nuclei_a")
+    assert measure(ds, "nuclei", "count")["nuclei_count"].values.tolist()[::2] == [1, 1]
+
+
+class Untouched(Lazy):
+    def get(self, key: tuple[Any, ...]) -> Pixels:
+        msg = f"read {key}"
+        raise AssertionError(msg)
+
+
+def test_paint_is_lazy() -> None:
+    ds = dataset(blobs((40, 50))).assign_coords(nuclei_id=np.arange(1, 10))
+    ds["nuclei_a"] = ("nuclei_id", np.arange(1, 10))
+    whole = paint(ds, "nuclei_a", 0)
+    np.testing.assert_array_equal(whole, ds["nuclei"])
+
+    def never(block: Pixels) -> Pixels:
+        raise AssertionError(block.shape)
+
+    chunked = ds["nuclei"].chunk(y=7).data.map_blocks(never, dtype="uint32")
+    paint(ds.assign(nuclei=(("y", "x"), chunked)), "nuclei_a")
+    untouched = xr.core.indexing.LazilyIndexedArray(Untouched(ds["nuclei"].values))
+    painted = paint(ds.assign(nuclei=(("y", "x"), untouched)), "nuclei_a")
+    with pytest.raises(AssertionError, match="read"):
+        painted.isel(x=0).load()
+    source = Lazy(ds["nuclei"].values)
+    data = xr.core.indexing.LazilyIndexedArray(source)
+    painted = paint(ds.assign(nuclei=(("y", "x"), data)), "nuclei_a", 0)
+    assert source.read == 0
+    part = painted.isel(y=slice(3, 20, 2), x=[4, 2, 30])
+    np.testing.assert_array_equal(part, whole.isel(y=slice(3, 20, 2), x=[4, 2, 30]))
+    assert source.read == 9 * 3
+    assert painted.isel(y=3, x=4).item() == whole[3, 4]
+    pointwise = {"y": xr.DataArray([1, 5], dims="p"), "x": xr.DataArray([2, 7], dims="p")}
+    np.testing.assert_array_equal(painted.isel(pointwise), whole.isel(pointwise))
+    source.read = 0
+    for _ in range(2):
+        np.testing.assert_array_equal(painted, whole)
+    assert source.read == 40 * 50
+
+
+@pytest.mark.parametrize("kind", ["numpy", "lazy", "dask"])
+def test_painted_objects_travel(kind: str) -> None:
+    ds = measure(dataset(blobs((40, 50))), "nuclei", "count")
+    ds = {"numpy": ds, "lazy": lazy(ds), "dask": ds.chunk(y=9)}[kind]
+    painted = paint(ds, "nuclei_count", 0)
+    again = pickle.loads(pickle.dumps(painted))
+    xr.testing.assert_identical(again.compute(), painted.compute())
+    if kind == "numpy":
+        loaded = asyncio.run(paint(ds, "nuclei_count", 0).load_async())
+        xr.testing.assert_identical(loaded, painted)
+    chunked = paint(ds, "nuclei_count", 0).chunk(y=5)
+    xr.testing.assert_equal(chunked.compute(), painted)
+
+
+def test_painted_pixels_are_an_image() -> None:
+    ds = measure(dataset(blobs((40, 50)), noise((40, 50))), "nuclei", ["mean"])
+    painted = paint(ds, "nuclei_mean", fill=0)
+    means = ds["image"].groupby(ds["nuclei"]).mean()
+    for label in ds["nuclei_id"].values:
+        values = painted.values[ds["nuclei"].values == label]
+        np.testing.assert_allclose(values, means.sel(nuclei=label).item())
+
+
+def test_the_table_may_be_dask() -> None:
+    ds = measure(dataset(blobs((40, 50))), "nuclei", "count")
+    chunked = ds.chunk()
+    assert chunked["nuclei_count"].chunks
+    xr.testing.assert_identical(
+        paint(chunked, "nuclei_count", 0).compute(), paint(ds, "nuclei_count", 0).compute()
+    )
+
+
+# ── label_ids ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_label_ids() -> None:
+    ds = dataset(np.array([[0, 9, 3], [3, 0, 200]], np.uint8))
+    for each in (ds, ds.chunk(x=1), lazy(ds)):
+        ids = label_ids(each, "nuclei")
+        assert ids.dtype == "int64"
+        assert ids.tolist() == [3, 9, 200]
+    assert label_ids(ds.assign_coords(nuclei_id=[5, 0, 2]), "nuclei").tolist() == [5, 2]
+    unmarked = xr.Dataset({"cells": ("x", [1, 2]), "image": ("x", [1.0, 2.0])})
+    assert label_ids(unmarked, "cells").tolist() == [1, 2]
+    with pytest.raises(OmeZarrError, match="a single value"):
+        label_ids(ds.isel(y=0, x=1), "nuclei")
+
+
+# ── color_labels ─────────────────────────────────────────────────────────────────────────────────
+
+
+def coloured(ids: Sequence[int], *arguments: Option, **options: Option) -> dict[int, str]:
+    ds = dataset(np.array([[0, *ids]]))
+    result = color_labels(ds, "nuclei", *arguments, **options)
+    assert result["nuclei_color"].dims == ("nuclei_id",)
+    assert result["nuclei_color"].dtype == "<U8"
+    assert "nuclei_color" in result.coords
+    pairs = zip(result["nuclei_id"].values, result["nuclei_color"].values, strict=True)
+    return {int(i): str(color) for i, color in pairs}
+
+
+def test_colors_by_default() -> None:
+    colors = coloured(range(1, 2001))
+    assert 0 not in colors
+    assert len(set(colors.values())) == 2000
+    assert all(color.endswith("FF") for color in colors.values())
+    # A label has its colour wherever it is.
+    assert coloured([1000, 5]) == {i: colors[i] for i in (5, 1000)}
+    # So does it in the next release: files are compared.
+    assert list(colors.values())[:3] == list(coloured([1, 2, 3]).values()) == FIRST
+
+    def rgb(color: str) -> Pixels:
+        return np.frombuffer(bytes.fromhex(color), np.uint8).astype(int)[:3]
+
+    near = [np.abs(rgb(colors[i]) - rgb(colors[i + 1])).max() for i in range(1, 2000)]
+    assert min(near) > 60
+    assert all(rgb(color).max() > 150 for color in colors.values())
+
+
+FIRST = ["2D66F2FF", "9DDA47FF", "FA4AE4FF"]
+
+
+@pytest.mark.parametrize(
+    ("color", "digits"),
+    [
+        ("#ff8000", "FF8000FF"),
+        ("ff8000", "FF8000FF"),
+        ("#FF800040", "FF800040"),
+        ((255, 128, 0), "FF8000FF"),
+        ((255, 128, 0, 64), "FF800040"),
+        ([1.0, 0.5, 0.0], "FF8000FF"),
+        (np.array([1.0, 0.5, 0.0, 0.25]), "FF800040"),
+        ((1, 0, 0), "010000FF"),
+    ],
+)
+def test_spellings_of_a_color(color: Option, digits: str) -> None:
+    assert coloured([4, 7], {7: color}) == {4: "", 7: digits}
+    assert coloured([4, 7], [color, "#000000"]) == {4: digits, 7: "000000FF"}
+
+
+def test_one_color_for_all() -> None:
+    assert coloured([4, 7], "#123456") == {4: "123456FF", 7: "123456FF"}
+
+
+def test_colors_that_are_not_named_stay() -> None:
+    ds = dataset(np.array([[0, 1, 2, 3]])).assign_coords(nuclei_id=[0, 1, 2, 3])
+    first = color_labels(ds, "nuclei", ["#111111", "#222222", "#333333"])
+    assert first["nuclei_color"].values.tolist() == ["", "111111FF", "222222FF", "333333FF"]
+    second = color_labels(first, "nuclei", {0: "#000000", 2: "#FFFFFF"})
+    assert second["nuclei_color"].values.tolist() == ["", "111111FF", "FFFFFFFF", "333333FF"]
+    assert first["nuclei_color"].values[2] == "222222FF"
+    painted = paint(second, "nuclei_color")
+    assert painted.values.tolist() == [["", "111111FF", "FFFFFFFF", "333333FF"]]
+
+
+@pytest.mark.parametrize(
+    ("colors", "message"),
+    [
+        ({9: "#FFFFFF"}, "'nuclei' has no label 9; it has 2: 4, 7"),
+        (["#FFFFFF"], "1 for the 2 labels of 'nuclei'"),
+        ({4: "red"}, "colors: 'red'; expected '#RRGGBB'"),
+        ({4: (1, 2)}, "expected '#RRGGBB'"),
+        ({4: (0.5, 0.5, 1.5)}, "expected '#RRGGBB'"),
+        ({4: (256, 0, 0)}, "expected '#RRGGBB'"),
+        ({4: 12}, "expected '#RRGGBB'"),
+        ("#12", "expected '#RRGGBB'"),
+    ],
+)
+def test_colors_that_are_none(colors: Option, message: str) -> None:
+    with pytest.raises(OmeZarrError, match=message):
+        coloured([4, 7], colors)
+
+
+def test_a_colormap() -> None:
+    mpl = pytest.importorskip("matplotlib")
+    first, last = (
+        mpl.colors.to_hex(mpl.colormaps["viridis"](x), keep_alpha=True) for x in (0.0, 1.0)
+    )
+    ends = [first[1:].upper(), last[1:].upper()]
+    assert list(coloured([4, 7], "viridis").values()) == ends
+    assert list(coloured([4, 7], mpl.colormaps["viridis"]).values()) == ends
+    # A palette starts over, and a label keeps its colour in a crop.
+    palette = coloured(range(1, 25), "tab10")
+    assert palette[3] == palette[13] == coloured([13], "tab10")[13]
+    assert len(set(palette.values())) == 10
+    with pytest.raises(OmeZarrError, match="'greenish' is neither a colormap"):
+        coloured([4, 7], "greenish")
+
+
+def test_colors_by_a_property() -> None:
+    pytest.importorskip("matplotlib")
+    ds = dataset(np.array([[0, 1, 2, 3, 4]])).assign_coords(nuclei_id=[1, 2, 3, 4])
+    ds["nuclei_size"] = ("nuclei_id", [5.0, np.nan, 1.0, 3.0])
+    ds["nuclei_kind"] = ("nuclei_id", ["b", "a", "b", ""])
+    ds["nuclei_kind_present"] = ("nuclei_id", [True, True, True, False])
+    ends = list(coloured([4, 7], "viridis").values())
+    for by in ("size", "nuclei_size"):
+        colors = color_labels(ds, "nuclei", "viridis", by=by)["nuclei_color"].values.tolist()
+        assert [colors[0], colors[1], colors[2]] == [ends[1], "", ends[0]]
+        assert colors == color_labels(ds, "nuclei", by=by)["nuclei_color"].values.tolist()
+    tabs = list(coloured([1, 2], "tab10").values())
+    colors = color_labels(ds, "nuclei", "tab10", by="kind")["nuclei_color"].values.tolist()
+    assert colors == [tabs[1], tabs[0], tabs[1], ""]
+    with pytest.raises(OmeZarrError, match=r"by='weight' is no property.*nuclei_size"):
+        color_labels(ds, "nuclei", by="weight")
+
+
+def test_a_callable_is_a_colormap() -> None:
+    def grey(x: Pixels) -> Pixels:
+        return np.stack([x, x, x], axis=-1)
+
+    assert coloured([1, 2, 3], grey) == {1: "000000FF", 2: "808080FF", 3: "FFFFFFFF"}
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(OmeZarrError, match=r"colormap of Matplotlib, which is not installed"):
+        coloured([4, 7], "viridis")
+    assert coloured([4], "#FFFFFF") == {4: "FFFFFFFF"}
+
+
+def test_colors_of_a_million_labels() -> None:
+    ids = np.arange(1, 10**6 + 1, dtype=np.uint32)
+    ds = dataset(ids.reshape(1000, 1000)).assign_coords(nuclei_id=ids.astype(np.int64))
+    colors = color_labels(ds, "nuclei")["nuclei_color"].values
+    assert len(np.unique(colors)) > 10**5

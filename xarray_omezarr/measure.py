@@ -760,12 +760,9 @@ def paint(ds: xr.Dataset, name: str, fill: Any = np.nan) -> xr.DataArray:  # noq
     label = _painted_label(ds, name)
     labels = _label_image(ds, label)
     index = _index(ds, label)
-    values = _plain(np.asarray(ds[name].values))
-    known = np.ones(len(values), np.bool_)
+    values, known = _plain(np.asarray(ds[name].values))
     if f"{name}_present" in ds.variables and ds[f"{name}_present"].dims == ds[name].dims:
-        known = np.asarray(ds[f"{name}_present"].values, np.bool_)
-    if values.dtype.kind == "f":
-        known = known & ~np.isnan(values)
+        known = known & np.asarray(ds[f"{name}_present"].values, np.bool_)
     table = np.append(values, _filler(name, values.dtype, fill))
     look_up = _LookUp.of(cast("NDArray[Any]", index), table, labels.dtype, known)
     variable = labels.variable
@@ -807,12 +804,18 @@ def _painted_label(ds: xr.Dataset, name: str) -> str:
     return label
 
 
-def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Give texts in a fixed width, whatever they came in."""
-    text = values.dtype.kind == "T" or (
-        values.dtype.kind == "O" and all(isinstance(value, str) for value in values.tolist())
-    )
-    return values.astype(np.str_) if text else values
+def _plain(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Give values, and which of them there are; texts in a fixed width, whatever they came in."""
+    if values.dtype.kind == "f":
+        return values, ~np.isnan(values)
+    if values.dtype.kind not in "OT":
+        return values, np.ones(len(values), np.bool_)
+    listed = values.tolist()
+    known = np.array([value is not None and value == value for value in listed], np.bool_)  # noqa: PLR0124
+    if all(isinstance(value, str) for value, there in zip(listed, known, strict=True) if there):
+        texts = [value if there else "" for value, there in zip(listed, known, strict=True)]
+        return np.array(texts, np.str_), known
+    return values.astype(object), known
 
 
 def _filler(name: str, dtype: np.dtype[Any], fill: Any) -> NDArray[Any]:  # noqa: ANN401
@@ -823,7 +826,8 @@ def _filler(name: str, dtype: np.dtype[Any], fill: Any) -> NDArray[Any]:  # noqa
         if isinstance(fill, str):
             return np.array([fill])
     try:
-        common = np.result_type(dtype, fill)
+        # None would stand for float64.
+        common = np.result_type(dtype, np.array(None) if fill is None else fill)
         if common.kind in "iu" and isinstance(fill, int):
             # A Python integer has no type of its own, and may be too large for the property's.
             limits = np.iinfo(common)
@@ -1097,13 +1101,14 @@ def _property(ds: xr.Dataset, label: str, by: str) -> NDArray[Any]:
         there = [str(key) for key, variable in ds.data_vars.items() if variable.dims == (dim,)]
         msg = f"by={by!r} is no property of '{label}'; there are: {', '.join(there) or 'none'}."
         raise OmeZarrError(msg)
-    values = _plain(np.asarray(ds[names[0]].values))
+    values, known = _plain(np.asarray(ds[names[0]].values))
     present = f"{names[0]}_present"
     if present in ds:
-        gaps = ~np.asarray(ds[present].values, np.bool_)
+        known = known & np.asarray(ds[present].values, np.bool_)
+    if not known.all():
         numbers = values.dtype.kind in "iuf"
         values = values.astype(np.float64 if numbers else object)
-        values[gaps] = np.nan if numbers else None
+        values[~known] = np.nan if numbers else None
     return values
 
 

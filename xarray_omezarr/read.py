@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from xarray_omezarr import coordinates, lattice, properties, spec, storage, tables
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.model import Image, Level
     from xarray_omezarr.storage import Place
-    from xarray_omezarr.transforms import ScaleTranslation
 
 
 def warn(message: str) -> None:
@@ -48,7 +48,8 @@ def open_level(
     array = _opened(storage.open_arrays(place, [image.levels[index].path], node.zarr_format)[0])
     dataset = _dataset(place, image, index, array, drop_variables)
     if labels:
-        for label in _labels(place, node, folder, labels):
+        names = None if isinstance(labels, bool) else labels
+        for label in _labels(place, node, folder, names):
             dataset = _with_label(dataset, label, place, image, index, drop_variables)
     return _finish(dataset, target, place)
 
@@ -69,7 +70,8 @@ def open_levels(
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)
     groups = {"/": xr.Dataset(), **_levels(place, node, image, "image", drop_variables)}
-    for label in _labels(place, node, folder, labels) if labels else ():
+    names = None if isinstance(labels, bool) else labels
+    for label in _labels(place, node, folder, names) if labels else ():
         inside = label.place(place)
         try:
             levels = _levels(inside, label.node, label.image, label.name, drop_variables)
@@ -136,7 +138,7 @@ class _Label:
 
 
 def _labels(
-    place: Place, node: storage.Node, folder: storage.Node | None, wanted: bool | Sequence[str]
+    place: Place, node: storage.Node, folder: storage.Node | None, names: Sequence[str] | None
 ) -> list[_Label]:
     """Read the attributes of an image's label images; a broken one is left out with a warning."""
     inside = place.below("labels")
@@ -149,16 +151,18 @@ def _labels(
     unlisted = [
         n for n in storage.list_groups(inside) if n not in {p.split("/")[0] for p in listed}
     ]
-    names = [*listed, *unlisted]
-    if not isinstance(wanted, bool):
-        absent = [name for name in wanted if name not in names]
-        if absent:
-            there = ", ".join(names) or "none"
-            msg = f"{place.name} has no label image {', '.join(map(repr, absent))}; there are: {there}."
-            raise OmeZarrError(msg)
-        names = list(wanted)
+    there = [*listed, *unlisted]
+    absent = [name for name in names or () if name not in there]
+    if absent:
+        msg = (
+            f"{place.name} has no label image {', '.join(map(repr, absent))}; "
+            f"there are: {', '.join(there) or 'none'}."
+        )
+        raise OmeZarrError(msg)
+    wanted = there if names is None else list(names)
     found = []
-    for name, label in zip(names, storage.fetch_each(inside, names, node.zarr_format), strict=True):
+    contents = storage.fetch_each(inside, wanted, node.zarr_format)
+    for name, label in zip(wanted, contents, strict=True):
         try:
             if isinstance(label, OmeZarrError):
                 raise label
@@ -169,7 +173,7 @@ def _labels(
                 warn=warn,
             )
         except OmeZarrError as error:
-            if name in listed or not isinstance(wanted, bool):
+            if name in listed or names is not None:
                 warn(f"{error} The label image '{name}' is left out.")
             continue
         found.append(_Label(name, label, image))
@@ -185,7 +189,7 @@ def _as_label(dataset: xr.Dataset, name: str) -> xr.Dataset:
     return dataset
 
 
-def _with_label(
+def _with_label(  # noqa: PLR0917 - all of them say what is opened
     dataset: xr.Dataset,
     label: _Label,
     place: Place,
@@ -196,14 +200,14 @@ def _with_label(
     """Add a label image to the level of its image that lies on the same grid."""
     inside = label.place(place)
     try:
-        variable = _on_grid(dataset, label, inside, image.levels[index].transform, image.dims)
+        variable = _on_grid(dataset, label, inside, index)
     except OmeZarrError as error:
         warn(f"{error} The label image '{label.name}' is left out.")
         return dataset
     if variable is None:
         warn(
-            f"{inside.name}: the label image '{label.name}' does not lie on the pixels of level "
-            f"{index} of its image, and is left out. xr.open_datatree opens it on its own."
+            f"{inside.name}: the label image '{label.name}' does not lie on the pixels of this "
+            "level of its image, and is left out. xr.open_datatree opens it on its own."
         )
         return dataset
     if label.name in dataset.variables:
@@ -215,47 +219,37 @@ def _with_label(
     if len(label.image.levels) < len(image.levels):
         # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
         warn(f"{inside.name} has {len(label.image.levels)} levels, fewer than its image")
-    table = _table(label, inside, drop_variables)
-    return dataset.assign({label.name: variable}).merge(table)
+    dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+    if label.name not in dropped:
+        dataset = dataset.assign({label.name: variable})
+    return dataset.merge(_table(label, inside, drop_variables))
 
 
-def _on_grid(
-    dataset: xr.Dataset,
-    label: _Label,
-    place: Place,
-    transform: ScaleTranslation,
-    dims: Sequence[str],
-) -> xr.Variable | None:
+def _on_grid(dataset: xr.Dataset, label: _Label, place: Place, index: int) -> xr.Variable | None:
     """Find the level of a label image that lies on the pixels of an image, and open it."""
-    own = label.image.dims
-    if not set(own) <= set(dims):
+    if not set(label.image.dims) <= set(dataset.dims):
         return None
-    for number, level in enumerate(label.image.levels):
-        off = {
-            dim
-            for dim, s, t in zip(
-                own, level.transform.scale, level.transform.translation, strict=True
-            )
-            for ws, wt in [_pair(transform, dims.index(dim))]
-            if abs(s - ws) > lattice.SAME * abs(ws) or abs(t - wt) > lattice.SAME * abs(ws)
-        }
-        # A stack of planes may share one plane of labels, whose position then says nothing.
-        if any(label.image.axes[own.index(dim)].name in "yx" for dim in off):
-            continue
-        array = _opened(storage.open_arrays(place, [level.path], label.node.zarr_format)[0])
-        opened = _as_label(_dataset(place, label.image, number, array, ()), label.name)
-        variable: xr.Variable = opened[label.name].variable
-        single = [d for d in own if variable.sizes[d] == 1 and dataset.sizes.get(d, 1) != 1]
-        if any(variable.sizes[d] != dataset.sizes.get(d) for d in own if d not in single):
-            continue
-        if off - set(single):
-            continue
-        return variable.isel(dict.fromkeys(single, 0))
+    # The level of the same number is the one, as a rule.
+    for number in sorted(range(len(label.image.levels)), key=lambda n: abs(n - index)):
+        level = label.image.levels[number]
+        (array,) = storage.open_arrays(place, [level.path], label.node.zarr_format)
+        opened = _as_label(_dataset(place, label.image, number, _opened(array), ()), label.name)
+        # An axis of length 1, along which the image is longer, says that the labels hold for all.
+        single = [d for d, n in opened.sizes.items() if n == 1 and dataset.sizes[d] != 1]
+        opened = opened.isel(dict.fromkeys(single, 0))
+        if all(_same(opened, dataset, str(dim)) for dim in opened[label.name].dims):
+            return opened[label.name].variable
     return None
 
 
-def _pair(transform: ScaleTranslation, axis: int) -> tuple[float, float]:
-    return transform.scale[axis], transform.translation[axis]
+def _same(one: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
+    """Say whether two images have the same pixels along a dimension."""
+    if one.sizes[dim] != other.sizes[dim]:
+        return False
+    if dim not in one.coords or dim not in other.coords or one[dim].dtype.kind != "f":
+        return True
+    scale = abs(float(other[dim].encoding.get("scale", 1.0)))
+    return bool(np.abs(one[dim].values - other[dim].values).max() <= lattice.SAME * scale)
 
 
 def _table(label: _Label, place: Place, drop_variables: str | Iterable[str] | None) -> xr.Dataset:

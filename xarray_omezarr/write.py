@@ -262,10 +262,11 @@ def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
             own.get(axis.name, (1.0, 0.0)) if axis.name in label.coords else (scale, translation)
         )
         off = max(abs(found[0] - scale), abs(found[1] - translation)) / abs(scale)
-        if label.sizes[axis.name] != grid.shape[i] or (off > lattice.SAME and not axis.is_channel):
+        size = label.sizes[axis.name]
+        if size != grid.shape[i] or (off > lattice.SAME and not axis.is_channel):
             msg = (
-                f"The label image '{name}' has {label.sizes[axis.name]} pixels of {found[0]:g} from "
-                f"{found[1]:g} along '{axis.name}'; its image has {grid.shape[i]} of {scale:g} from "
+                f"The label image '{name}' has {size} pixels of {found[0]:g} from {found[1]:g} "
+                f"along '{axis.name}'; its image has {grid.shape[i]} of {scale:g} from "
                 f"{translation:g}. Labels lie on the pixels of their image."
             )
             raise OmeZarrError(msg)
@@ -296,8 +297,8 @@ def _grid_of(place: storage.Place) -> _Grid:
     ]
     if not fitting:
         msg = (
-            f"{place.name} has levels of the shapes {shapes}, which are not reduced from the first "
-            "by whole factors: no label image can lie on all of them. Write the labels as a tree."
+            f"{place.name} has levels of the shapes {shapes}, which are not reduced from the "
+            "first by whole factors: no label image can lie on all of them. Write a tree."
         )
         raise OmeZarrError(msg)
     moved = any(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 import xarray as xr
+
 from benchmarks import parameterized
 from benchmarks.memory import THREADS
-
 from xarray_omezarr.measure import label_ids, measure, paint
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ LARGE, SMALL = (128, 2048), (32, 512)
 #: 8 · 112 · 112 labels in the large one.
 ALONG = {LARGE: (8, 112, 112), SMALL: (4, 28, 28)}
 CHUNKS = {"64×256×256": (64, 256, 256), "1×2048×2048": (1, 2048, 2048)}
+#: How far labels of the kind "far" are apart.
+FAR = np.uint64(2**64 // 10**6)
 PROPERTIES = ["area", "bbox", "centroid", "count", "max", "mean", "min", "std", "sum"]
 
 
@@ -43,7 +45,7 @@ def cells(size: tuple[int, int], chunks: tuple[int, int, int], kind: str = "cell
         spans = info[None]["array-location"]
         return [np.arange(start, stop) for start, stop in spans]
 
-    def label(block_info: Any) -> np.ndarray[Any, Any]:
+    def label(block_info: Any) -> Any:
         at = places(block_info)
         z, y, x = (i * n // whole for i, n, whole in zip(at, along, shape, strict=True))
         _, ny, nx = along
@@ -53,7 +55,7 @@ def cells(size: tuple[int, int], chunks: tuple[int, int, int], kind: str = "cell
             return labels % np.uint32(along[0] * ny * nx) + np.uint32(1)
         labels[:, :, at[2] % 18 < 4] = 0
         labels[:, at[1] % 18 < 2] = 0
-        return labels * np.uint64(2**64 // 10**6) if kind == "far" else labels
+        return labels * FAR if kind == "far" else labels
 
     def expose(block_info: Any) -> np.ndarray[Any, Any]:
         z, y, x = (i.astype(np.uint16) for i in places(block_info))
@@ -74,9 +76,9 @@ def cells(size: tuple[int, int], chunks: tuple[int, int, int], kind: str = "cell
 def tabled(ds: xr.Dataset) -> xr.Dataset:
     """Give the Dataset with a property for each label."""
     count = int(np.prod(ALONG[LARGE if ds.sizes["x"] == LARGE[1] else SMALL]))
-    ids = np.arange(1, count + 1)
+    ids = np.arange(1, count + 1, dtype=np.uint64)
     if ds["nuclei"].dtype == np.uint64:
-        ids = ids.astype(np.uint64) * np.uint64(2**64 // 10**6)
+        ids *= FAR
     return ds.assign_coords(nuclei_id=ids).assign(nuclei_area=("nuclei_id", ids / 2))
 
 
@@ -86,18 +88,18 @@ class Memory:
     timeout = 1800
 
     @parameterized(chunks=list(CHUNKS), kind=["cells", "far"])
-    def peakmem_measure(self, chunks: str, kind: str):
+    def peakmem_measure(self, chunks: str, kind: str) -> None:
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             measure(cells(LARGE, CHUNKS[chunks], kind), "nuclei", PROPERTIES)
 
     @parameterized(chunks=list(CHUNKS), kind=["cells", "far"])
-    def peakmem_paint(self, chunks: str, kind: str):
+    def peakmem_paint(self, chunks: str, kind: str) -> None:
         painted = paint(tabled(cells(LARGE, CHUNKS[chunks], kind)), "nuclei_area")
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             painted.sum().compute()
 
     @parameterized(chunks=list(CHUNKS))
-    def peakmem_label_ids(self, chunks: str):
+    def peakmem_label_ids(self, chunks: str) -> None:
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             label_ids(cells(LARGE, CHUNKS[chunks]), "nuclei")
 
@@ -110,20 +112,20 @@ class Small:
         self.bare = self.ds.drop_dims("nuclei_id")
 
     @parameterized(kind=["cells", "far", "noise"])
-    def time_measure_shapes(self, kind: str):  # noqa: ARG002
+    def time_measure_shapes(self, kind: str) -> None:  # noqa: ARG002
         measure(self.bare, "nuclei", ["area", "bbox", "centroid"])
 
     @parameterized(kind=["cells", "far", "noise"])
-    def time_measure_everything(self, kind: str):  # noqa: ARG002
+    def time_measure_everything(self, kind: str) -> None:  # noqa: ARG002
         measure(self.bare, "nuclei", PROPERTIES)
 
     @parameterized(kind=["cells", "far", "noise"])
-    def time_paint(self, kind: str):  # noqa: ARG002
+    def time_paint(self, kind: str) -> None:  # noqa: ARG002
         paint(self.ds, "nuclei_area").load()
 
     @parameterized(kind=["cells", "noise"])
-    def time_regionprops_table(self, kind: str):  # noqa: ARG002
-        """What it is compared with: a loop over labels, in memory."""
+    def time_regionprops_table(self, kind: str) -> None:  # noqa: ARG002
+        """Loop over the labels, for comparison."""
         import skimage.measure
 
         names = ["area", "bbox", "centroid", "max", "mean", "min", "std"]
@@ -140,7 +142,8 @@ class Graph:
     def track_paint_tasks_per_block(self, chunks: str) -> float:
         ds = tabled(cells(LARGE, CHUNKS[chunks]))
         painted = paint(ds, "nuclei_area")
-        blocks = int(np.prod(painted.data.numblocks))
-        return (len(painted.__dask_graph__()) - len(ds["nuclei"].__dask_graph__())) / blocks
+        graphs: list[Any] = [painted.data.dask, ds["nuclei"].data.dask]
+        blocks: int = np.prod(painted.data.numblocks).item()
+        return (len(graphs[0]) - len(graphs[1])) / blocks
 
     track_paint_tasks_per_block.unit = "tasks"  # type: ignore[attr-defined]
