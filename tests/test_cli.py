@@ -170,7 +170,7 @@ def test_create_writes_the_sample(method: str, version: str) -> None:
     assert f"Wrote {method}" in text
     assert f"OME-Zarr {version}: image.ome.zarr" in text
     ds = xr.open_dataset("image.ome.zarr", engine="omezarr")
-    xr.testing.assert_identical(ds.load(), getattr(samples, method)()[["image"]])
+    xr.testing.assert_identical(ds.load(), getattr(samples, method)())
     assert ds.image.encoding["omezarr"]["version"] == version
     label = {"coins": "coins", "astronaut": "circles", "circle": "circle"}[method]
     labels = xr.open_dataarray("image.ome.zarr", engine="omezarr", group=f"labels/{label}")
@@ -182,9 +182,9 @@ def test_create_writes_the_sample(method: str, version: str) -> None:
 
 def test_create_by_default_is_coins_in_the_newest_version() -> None:
     ran("create", "image.ome.zarr")
-    image = xr.open_dataarray("image.ome.zarr", engine="omezarr")
-    assert image.identical(samples.coins().image)
-    assert image.encoding["omezarr"]["version"] == "0.5"
+    ds = xr.open_dataset("image.ome.zarr", engine="omezarr")
+    assert ds.identical(samples.coins())
+    assert ds.image.encoding["omezarr"]["version"] == "0.5"
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ WRITES: dict[str, tuple[Callable[[], Any], Option, tuple[str, ...]]] = {
     "no variable": (xr.Dataset, {}, ("variable",)),
     "unknown method": (image, {"method": "magic"}, ("magic", "mean", "nearest", "mode")),
     "unknown boundary": (image, {"boundary": "wrap"}, ("wrap", "pad", "trim")),
-    "unknown mode": (image, {"mode": "a"}, ("'a'", "w-")),
+    "unknown mode": (image, {"mode": "r+"}, ("'r+'", "w-")),
     "unknown version": (image, {"version": "0.99"}, ("0.99", "0.4", "0.5")),
     "old version": (image, {"version": "0.3"}, ("0.3", "0.4", "0.5")),
     "no level": (image, {"levels": 0}, ("levels", "0")),

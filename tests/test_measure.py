@@ -828,7 +828,7 @@ def test_painted_objects_travel(kind: str) -> None:
     ds = measure(dataset(blobs((40, 50))), "nuclei", "count")
     ds = {"numpy": ds, "lazy": lazy(ds), "dask": ds.chunk(y=9)}[kind]
     painted = paint(ds, "nuclei_count", 0)
-    again = pickle.loads(pickle.dumps(painted))
+    again = pickle.loads(pickle.dumps(painted))  # noqa: S301 - made here
     xr.testing.assert_identical(again.compute(), painted.compute())
     if kind == "numpy":
         loaded = asyncio.run(paint(ds, "nuclei_count", 0).load_async())

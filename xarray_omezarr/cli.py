@@ -196,7 +196,7 @@ def describe(store: str | os.PathLike[str]) -> dict[str, Any]:
 
     from xarray_omezarr import spec
 
-    with xr.open_datatree(store, engine="omezarr") as tree:
+    with xr.open_datatree(store, engine="omezarr", labels=False) as tree:
         levels = [node.to_dataset() for node in tree.children.values()]
         first = levels[0]
         memory = first.image.encoding["omezarr"]
@@ -393,8 +393,7 @@ def steps(example: Example) -> Iterator[Step]:
     if example.label:
         yield Step(
             "open the label image that was written with it",
-            f'labels = xr.open_dataarray("{file}", engine="omezarr", '
-            f'group="labels/{example.label}")',
+            f'labels = xr.open_dataset("{file}", engine="omezarr").{example.label}',
             lambda v: _extent(v["labels"]),
         )
         yield Step(
@@ -478,7 +477,7 @@ def _extent(image: xr.DataArray) -> list[str]:
 
 
 def _levels(tree: xr.DataTree) -> list[str]:
-    nodes = [(name, node.to_dataset()) for name, node in tree.children.items()]
+    nodes = [(name, node) for name, node in tree.children.items() if "image" in node]
     return [f"level {name}: {line}" for name, node in nodes for line in _extent(node.image)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -375,6 +375,12 @@ def check_ids(ids: ArrayLike) -> NDArray[Any]:
         Where they are no integers.
     """
     values = np.asarray(ids)
+    if values.ndim == 1 and values.dtype.kind in "fO" and not isinstance(ids, np.ndarray):
+        # Python's integers, of which NumPy makes floating point where one is beyond int64.
+        listed = list(cast("Iterable[object]", ids))
+        if all(type(value) is int for value in listed):
+            found = integers(cast("list[int]", listed))
+            values = values if found is None else found
     if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
         msg = f"ids: {values!r:.80}; expected the label values, a list of integers."
         raise OmeZarrError(msg)

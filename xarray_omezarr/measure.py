@@ -1,9 +1,6 @@
 """Label images and their tables: measure labels, paint a property onto the pixels, colour them.
 
-Labels come in runs along the last axis, and a run is as good as its pixels: where it starts, how
-long it is, the sum of what lies below it. Each block of pixels gives the sums of its runs by label,
-and sums of blocks are merged by the same rule, so that an image is gone through once, block by
-block, whatever its size.
+An image is gone through once, block by block, whatever its size.
 """
 
 from __future__ import annotations
@@ -21,8 +18,9 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from xarray_omezarr import coordinates
+from xarray_omezarr import coordinates, runs
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.lookup import LookUp, ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -30,9 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xarray_omezarr.model import Axis
+    from xarray_omezarr.runs import Part
 
-    Part = dict[str, NDArray[Any]]
-    """Rows, one for each label in column "id", of what its pixels add up to."""
     Color = str | Sequence[float]
     Colormap = Callable[[NDArray[Any]], NDArray[Any]]
     Colors = str | Mapping[int, Color] | Sequence[Color] | Colormap
@@ -41,14 +38,12 @@ if TYPE_CHECKING:
 SHAPES = ("area", "bbox", "centroid", "count")
 INTENSITIES = ("max", "mean", "min", "std", "sum")
 
-#: Pixels that are worked on at a time, and that a block of an array without chunks has.
-_SLAB, _BLOCK = 2**19, 2**22
+#: Pixels that a block of an array without chunks has.
+_BLOCK = 2**22
 #: Partial results that are merged at a time.
 _FAN = 8
 #: Integers below this are exact in float64.
 _EXACT = 2**53
-#: So many values beyond those that are asked for may a table of consecutive labels have.
-_SPARE = 2**16
 #: 2⁶⁴ over the golden ratio: its multiples spread evenly over 64-bit integers, however many.
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -87,7 +82,7 @@ def label_ids(ds: xr.Dataset, label: str) -> NDArray[np.int64] | NDArray[np.uint
     variable = _label_image(ds, label)
     ids = _index(ds, label)
     if ids is None:
-        job = _Job(tuple(map(str, variable.dims)), None, None)
+        job = runs.Job(tuple(map(str, variable.dims)), None, None)
         ids = _smallest(_gather(job, variable, None)[None]["id"])
     return cast("NDArray[np.int64] | NDArray[np.uint64]", ids[ids != 0])
 
@@ -143,22 +138,6 @@ def _smallest(ids: NDArray[Any]) -> NDArray[Any]:
     return ids.astype(np.uint64 if beyond else np.int64)
 
 
-def _ranks(ids: NDArray[Any], sought: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Find labels in ascending ones: where each is, and whether it is there at all.
-
-    Integers of different types are compared as integers, not as the float64 that NumPy makes of
-    int64 beside uint64.
-    """
-    limits = np.iinfo(ids.dtype)
-    there = (sought >= limits.min) & (sought <= limits.max)
-    if not len(ids):
-        return np.zeros(len(sought), np.intp), np.zeros(len(sought), np.bool_)
-    if sought.dtype != ids.dtype:
-        sought = np.where(there, sought, 0).astype(ids.dtype)
-    ranks = np.minimum(np.searchsorted(ids, sought), len(ids) - 1)
-    return ranks, there & (ids[ranks] == sought)
-
-
 # ── measure ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,7 +177,9 @@ def measure(
     Parameters
     ----------
     ds : xarray.Dataset
-        With the label image as a variable: in memory, lazy or dask. Each block is read once.
+        With the label image as a variable: in memory, lazy or dask. Each block is read once; what
+        is held is a few blocks and sums, where the chunks of label image and image divide one
+        another, else all that lies between boundaries that they share.
     label : str
         The name of the label image.
     properties : str or sequence of str
@@ -241,7 +222,7 @@ def measure(
         pixels = _pixels(ds, labels, image)
     axes = _axes(labels if pixels is None else pixels)
     channel = _channel(axes)
-    job = _Job(
+    job = runs.Job(
         tuple(map(str, labels.dims)),
         None if pixels is None else tuple(map(str, pixels.dims)),
         channel,
@@ -264,8 +245,8 @@ def measure(
             column = _Column(np.zeros(len(ids)), np.zeros(len(ids), np.bool_))
             if c in parts:
                 # Of a label image that has channels too, not all have each label.
-                ranks, there = _ranks(parts[c]["id"], ids)
-                column = _Column(_value_column(name, parts[c])[ranks], there)
+                ranks, there = ranks_of(parts[c]["id"], ids)
+                column = _Column(runs.column(name, parts[c])[ranks], there)
             columns[f"{name}{suffix}"] = column
     return _joined(ds, label, index, _smallest(ids), columns)
 
@@ -375,26 +356,6 @@ def _shape_columns(name: str, part: Part, frame: _Frame) -> Iterator[tuple[str, 
                 yield f"{name}_{axis}_{side}", _Column(edge, unit=unit)
 
 
-def _value_column(name: str, part: Part) -> NDArray[Any]:
-    if name in {"min", "max", "sum"}:
-        return part[name]
-    count = part["n"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if name == "mean":
-            return part["sum"] / count
-        if "squares" not in part:
-            spread = part["spread"] - part["rest"] * (part["rest"] / count)
-            return np.sqrt(np.maximum(spread, 0) / count)
-    # Exactly: the sum of squares about an integer next to the mean (modulo 2⁶⁴ it may overflow on
-    # the way), less what that integer is off.
-    total = part["sum"]
-    middle = np.rint(total / count).astype(np.int64)
-    rest = total - middle * count
-    about = part["squares"] - 2 * middle * total + count * middle * middle
-    spread = about.view(np.uint64) - rest * (rest / count)
-    return np.sqrt(np.maximum(spread, 0) / count)
-
-
 def _joined(
     ds: xr.Dataset,
     label: str,
@@ -414,7 +375,7 @@ def _joined(
     if index is None:
         index = ids
         ds = ds.assign_coords({dim: ids})
-    lost = len(ids) - int(_ranks(np.unique(index), ids)[1].sum())
+    lost = len(ids) - int(ranks_of(np.unique(index), ids)[1].sum())
     if lost:
         warnings.warn(
             f"{lost} of the {len(ids)} labels in the pixels of '{label}' are not in '{dim}', and "
@@ -422,7 +383,7 @@ def _joined(
             OmeZarrWarning,
             stacklevel=3,
         )
-    ranks, there = _ranks(ids, index)
+    ranks, there = ranks_of(ids, index)
     new: dict[Hashable, xr.Variable] = {}
     for key, column in columns.items():
         name, attrs = f"{label}_{key}", {"units": column.unit} if column.unit else {}
@@ -455,17 +416,9 @@ def _with_gaps(
 # ── sums over blocks ─────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is asked of each block."""
-
-    dims: tuple[str, ...]
-    image_dims: tuple[str, ...] | None
-    channel: str | None
-    wanted: frozenset[str] = frozenset()
-
-
-def _gather(job: _Job, labels: xr.DataArray, pixels: xr.DataArray | None) -> dict[int | None, Part]:
+def _gather(
+    job: runs.Job, labels: xr.DataArray, pixels: xr.DataArray | None
+) -> dict[int | None, Part]:
     """Go through all blocks once; give the sums of the labels, and by channel those of values.
 
     A tree of tasks merges a few partial results at a time: so many are in memory at once as the
@@ -480,12 +433,12 @@ def _gather(job: _Job, labels: xr.DataArray, pixels: xr.DataArray | None) -> dic
     arrays: Any = _blocks(sources)
     if len(arrays) > 1:
         operands = zip(arrays, (job.dims, job.image_dims), strict=True)
-        _, arrays = da.unify_chunks(*(item for pair in operands for item in pair))
+        _, arrays = da.unify_chunks(*(item for pair in operands for item in pair), warn=False)
     # Optimised one by one, two arrays that are made from the same pixels would read them twice.
     grids = [array.to_delayed(optimize_graph=False) for array in arrays]
     firsts = [[np.cumsum([0, *sizes]).tolist() for sizes in array.chunks] for array in arrays]
     extra = [dim for dim in job.image_dims or () if dim not in job.dims]
-    run, merge = delayed(_run, pure=False), delayed(_merge, pure=False)
+    run, merge = delayed(runs.measure_block, pure=False), delayed(runs.merge, pure=False)
     tasks = []
     for where in np.ndindex(grids[0].shape):
         place = dict(zip(job.dims, where, strict=True))
@@ -541,182 +494,6 @@ def _chunks(source: xr.Variable) -> dict[Hashable, int]:
     }
 
 
-def _run(
-    job: _Job,
-    origin: Mapping[str, int],
-    labels: NDArray[Any],
-    pixels: NDArray[Any] | None,
-    *,
-    shapes: bool,
-) -> dict[int | None, Part]:
-    """Sum up one block. The labels' own sums are left out where another block gives them."""
-    channel = job.channel
-    dims = tuple(dim for dim in job.dims if dim != channel)
-    by_channel = np.moveaxis(labels, job.dims.index(channel), 0) if channel in job.dims else None
-    planes: NDArray[Any] | None = None
-    if pixels is not None and job.image_dims is not None:
-        # To channel, all that the labels do not have, and the labels' own order.
-        extra = [dim for dim in job.image_dims if dim not in job.dims and dim != channel]
-        order = [*([channel] if channel else []), *extra, *dims]
-        planes = np.transpose(pixels, [job.image_dims.index(dim) for dim in order])
-        planes = planes.reshape(planes.shape[0] if channel else 1, -1, *planes.shape[-len(dims) :])
-    first = origin.get(channel, 0) if channel else 0
-    found: dict[int | None, list[Part]] = {None: []}
-    for c, one in enumerate([labels] if by_channel is None else by_channel):
-        rows = np.ascontiguousarray(one).reshape(-1, one.shape[-1])
-        below = {}
-        if planes is not None:
-            which = range(planes.shape[0]) if by_channel is None else [c]
-            below = {first + i: planes[i].reshape(planes.shape[1], *rows.shape) for i in which}
-        step = max(1, _SLAB // max(1, rows.shape[1]))
-        for row in range(0, rows.shape[0], step):
-            slab = _Runs.of(rows[row : row + step])
-            if not len(slab.ids):
-                continue
-            if shapes:
-                corner = [origin[dim] for dim in dims]
-                part = slab.shapes(job.wanted, dims, row, one.shape, corner)
-                found[None].append(_grouped(part))
-            for i, planes_of in below.items():
-                for plane in planes_of:
-                    part = slab.values(job.wanted, plane[row : row + step].reshape(-1))
-                    found.setdefault(i, []).append(_grouped(part))
-    nothing = np.zeros((0, *labels.shape[1:]), labels.dtype).reshape(0, 1)
-    empty = _Runs.of(nothing).shapes(job.wanted, dims, 0, labels.shape, [0] * len(dims))
-    found[None] = found[None] or [empty]
-    return {i: _combined(parts) for i, parts in found.items()}
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Runs of pixels of one label, background left out, along the rows of a slab."""
-
-    ids: NDArray[Any]
-    starts: NDArray[np.intp]
-    lengths: NDArray[np.int64]
-    kept: NDArray[np.bool_]
-    all_starts: NDArray[np.intp]
-    all_lengths: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: NDArray[Any]) -> _Runs:
-        flat = rows.reshape(-1)
-        new = np.ones(flat.size, np.bool_)
-        np.not_equal(flat[1:], flat[:-1], out=new[1:])
-        new[:: rows.shape[1]] = True
-        starts = np.flatnonzero(new)
-        lengths = np.diff(starts, append=flat.size)
-        values = flat[starts]
-        kept = values != 0
-        # Signed stays signed: the sum of the two would be float64.
-        ids = values[kept].astype(np.int64 if values.dtype.kind == "i" else np.uint64)
-        return cls(ids, starts[kept], lengths[kept], kept, starts, lengths)
-
-    def shapes(
-        self,
-        wanted: frozenset[str],
-        dims: Sequence[str],
-        row: int,
-        shape: Sequence[int],
-        corner: Sequence[int],
-    ) -> Part:
-        """Give what the labels alone tell, for the slab that begins with the given row."""
-        part: Part = {"id": self.ids, "count": self.lengths}
-        if not wanted & {"bbox", "centroid"} or not len(self.ids):
-            places: Sequence[NDArray[Any]] = [np.zeros(0, np.int64)] * len(dims)
-        else:
-            places = np.unravel_index(self.starts + row * shape[-1], shape)
-        for axis, (dim, place, offset) in enumerate(zip(dims, places, corner, strict=True)):
-            begin = place + offset
-            more = self.lengths - 1 if axis == len(dims) - 1 else 0
-            if "centroid" in wanted:
-                part[f"add {dim}"] = begin * self.lengths + self.lengths * more // 2
-            if "bbox" in wanted:
-                part[f"min {dim}"], part[f"max {dim}"] = begin, begin + more
-        return part
-
-    def values(self, wanted: frozenset[str], flat: NDArray[Any]) -> Part:
-        """Give what the values below the labels add up to."""
-        starts, kept = self.all_starts, self.kept
-        counts = self.all_lengths
-        part: Part = {"id": self.ids}
-        if flat.dtype.kind == "b":
-            flat = flat.view(np.uint8)
-        if flat.dtype.kind == "f":
-            flat = flat.astype(np.float64)
-        summed = zeroed = flat
-        if flat.dtype.kind == "f" and (missing := np.isnan(flat)).any():
-            counts = counts - np.add.reduceat(missing, starts, dtype=np.int64)
-            zeroed = np.where(missing, 0.0, flat)
-        narrow = flat.dtype.kind in "iu" and flat.dtype.itemsize <= 4  # noqa: PLR2004
-        part["n"] = counts[kept]
-        if wanted & {"mean", "std", "sum"}:
-            # 32-bit integers cannot overflow 64 bits; wider ones can.
-            kind = np.int64 if narrow else np.float64
-            summed = np.add.reduceat(zeroed, starts, dtype=kind)
-            part["sum"] = summed[kept]
-        if "std" in wanted and flat.dtype.kind in "iu" and flat.dtype.itemsize <= 2:  # noqa: PLR2004
-            wide = flat.astype(np.int64)
-            part["squares"] = np.add.reduceat(wide * wide, starts)[kept]
-        elif "std" in wanted:
-            with np.errstate(invalid="ignore"):
-                centre = summed / np.maximum(counts, 1)
-                off = zeroed - np.repeat(centre, self.all_lengths)
-                if zeroed is not flat:
-                    off[missing] = 0
-                part["centre"] = centre[kept]
-                part["rest"] = np.add.reduceat(off, starts)[kept]
-                part["spread"] = np.add.reduceat(off * off, starts)[kept]
-        if "min" in wanted:
-            part["min"] = np.fmin.reduceat(flat, starts)[kept]
-        if "max" in wanted:
-            part["max"] = np.fmax.reduceat(flat, starts)[kept]
-        return part
-
-
-def _grouped(rows: Part) -> Part:
-    """Merge the rows of each label, in the order in which they stand."""
-    order = np.argsort(rows["id"], kind="stable")
-    ids = rows["id"][order]
-    new = np.ones(len(ids), np.bool_)
-    np.not_equal(ids[1:], ids[:-1], out=new[1:])
-    starts = np.flatnonzero(new)
-    found: Part = {"id": ids[starts]}
-    if not len(ids):
-        return rows
-    for name, values in rows.items():
-        if name not in {"id", "centre", "rest", "spread"}:
-            rule = {"min": np.fmin, "max": np.fmax}.get(name.partition(" ")[0], np.add)
-            found[name] = rule.reduceat(values[order], starts)
-    if "spread" in rows:
-        # Squares about the groups' own centres are moved to a common one (after Chan, Golub and
-        # LeVeque 1983), so that nothing large is taken from anything large. A centre is rounded: by
-        # how much it is off its mean, times n, is the rest.
-        count, centre, rest = (rows[name][order] for name in ("n", "centre", "rest"))
-        sizes = np.diff(starts, append=len(ids))
-        with np.errstate(invalid="ignore"):
-            off = centre - np.repeat(centre[starts], sizes)
-            common = np.add.reduceat(count * off, starts) / np.maximum(found["n"], 1)
-            found["centre"] = centre[starts] + common
-            off = centre - np.repeat(found["centre"], sizes)
-            moved = rows["spread"][order] + off * (2 * rest + count * off)
-            found["rest"] = np.add.reduceat(rest + count * off, starts)
-            found["spread"] = np.add.reduceat(moved, starts)
-    return found
-
-
-def _combined(parts: Sequence[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
-    filled = [part for part in parts if len(part["id"])] or parts[:1]
-    return _grouped({name: np.concatenate([part[name] for part in filled]) for name in filled[0]})
-
-
-def _merge(results: Sequence[Mapping[int | None, Part]]) -> dict[int | None, Part]:
-    keys = dict.fromkeys(key for result in results for key in result)
-    return {key: _combined([r[key] for r in results if key in r]) for key in keys}
-
-
 # ── paint ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -764,7 +541,7 @@ def paint(ds: xr.Dataset, name: str, fill: Any = np.nan) -> xr.DataArray:  # noq
     if f"{name}_present" in ds.variables and ds[f"{name}_present"].dims == ds[name].dims:
         known = known & np.asarray(ds[f"{name}_present"].values, np.bool_)
     table = np.append(values, _filler(name, values.dtype, fill))
-    look_up = _LookUp.of(cast("NDArray[Any]", index), table, labels.dtype, known)
+    look_up = LookUp.of(cast("NDArray[Any]", index), table, labels.dtype, known)
     variable = labels.variable
     if labels.chunks is None:
         # Computed once, when it is asked for as a whole, like what is opened from a file.
@@ -842,84 +619,10 @@ def _filler(name: str, dtype: np.dtype[Any], fill: Any) -> NDArray[Any]:  # noqa
         raise OmeZarrError(msg) from error
 
 
-@dataclass(frozen=True)
-class _LookUp:
-    """The value of each label: by place where labels are dense, by search where they are not."""
-
-    table: NDArray[Any]
-    """Values, the one of all other labels last (for labels of 8 and 16 bits, one for each)."""
-    keys: NDArray[Any] | None
-    """The labels, ascending; None where they follow each other."""
-    first: int
-    """The label of the first value, if so."""
-
-    @classmethod
-    def of(
-        cls,
-        index: NDArray[Any],
-        table: NDArray[Any],
-        dtype: np.dtype[Any],
-        known: NDArray[np.bool_],
-    ) -> _LookUp:
-        limits = np.iinfo(dtype)
-        # Only what a pixel can be; and background is none.
-        known = known & (index >= limits.min) & (index <= limits.max) & (index != 0)
-        rows = np.flatnonzero(known)
-        keys = index[rows].astype(dtype.newbyteorder("="))
-        rows = rows[np.argsort(keys)]
-        keys = np.sort(keys)
-        if (keys[1:] == keys[:-1]).any():
-            twice = keys[1:][keys[1:] == keys[:-1]][0]
-            msg = f"Label {twice} has more than one value in the table; keep one of them."
-            raise OmeZarrError(msg)
-        if dtype.itemsize <= 2:  # noqa: PLR2004
-            first, size = int(limits.min), int(limits.max) - int(limits.min) + 1
-        else:
-            first = int(keys[0]) if len(keys) else 0
-            size = int(keys[-1]) - first + 1 if len(keys) else 0
-            if size > 4 * len(keys) + _SPARE:
-                return cls(table[np.append(rows, len(table) - 1)], keys, 0)
-        dense = np.full(size + 1, table[-1], table.dtype)
-        # Signed to unsigned keeps the distance, for the first label may be negative.
-        dense[_distance(keys, first)] = table[rows]
-        return cls(dense[:size] if dtype.itemsize <= 2 else dense, None, first)  # noqa: PLR2004
-
-    def __call__(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Look up an array of labels."""
-        flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).reshape(-1)
-        found = np.empty(flat.size, self.table.dtype)
-        for start in range(0, flat.size, _SLAB):
-            slab = slice(start, start + _SLAB)
-            (self._by_place if self.keys is None else self._by_search)(flat[slab], found[slab])
-        return found.reshape(labels.shape)
-
-    def _by_place(self, labels: NDArray[Any], out: NDArray[Any]) -> None:
-        last = len(self.table) - 1
-        distance = _distance(labels, self.first)
-        np.minimum(distance, distance.dtype.type(last), out=distance)
-        np.take(self.table, distance.astype(np.intp), out=out, mode="clip")
-
-    def _by_search(self, labels: NDArray[Any], out: NDArray[Any]) -> None:
-        new = np.ones(len(labels), np.bool_)
-        np.not_equal(labels[1:], labels[:-1], out=new[1:])
-        starts = np.flatnonzero(new)
-        ranks, there = _ranks(cast("NDArray[Any]", self.keys), labels[starts])
-        values = self.table[np.where(there, ranks, len(self.table) - 1)]
-        out[:] = np.repeat(values, np.diff(starts, append=len(labels)))
-
-
-def _distance(labels: NDArray[Any], first: int) -> NDArray[Any]:
-    """Give how far labels are beyond the first, unsigned: those before it are far beyond."""
-    unsigned = np.dtype(f"u{labels.dtype.itemsize}")
-    modulus = 1 << (8 * labels.dtype.itemsize)
-    distance: NDArray[Any] = labels.view(unsigned) - unsigned.type(first % modulus)
-    return distance
-
-
 class _Painted(BackendArray):
     """The look-up of a label image that is not dask, of the part that is asked for."""
 
-    def __init__(self, labels: xr.Variable, look_up: _LookUp) -> None:
+    def __init__(self, labels: xr.Variable, look_up: LookUp) -> None:
         self.labels, self.look_up = labels, look_up
         self.shape, self.dtype = labels.shape, look_up.table.dtype
 

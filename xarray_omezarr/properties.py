@@ -30,6 +30,8 @@ _FILLERS: dict[str, Any] = {"b": False, "i": 0, "u": 0, "f": np.nan, "U": "", "O
 _DTYPES: dict[type, Any] = {bool: bool, int: np.int64, float: np.float64, str: None}
 #: So many objects with some properties fit into a processor's cache.
 _BATCH = 2048
+#: An array of fixed width may take so many bytes, however empty it is.
+_LARGE = 2**24
 _BYTE = 255
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
@@ -163,9 +165,9 @@ def _even_columns(objects: object) -> dict[str, Column]:
 def _concatenated(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     if any(array.dtype.kind == "O" for array in arrays):
         arrays = [array.astype(object) for array in arrays]
-    widths = {array.dtype.itemsize for array in arrays}
-    if arrays[0].dtype.kind == "U" and len(widths) > 1:
-        return strings([value for array in arrays for value in array.tolist()])
+    widest = max(array.dtype.itemsize for array in arrays) * sum(map(len, arrays))
+    if widest > max(_LARGE, 8 * sum(array.nbytes for array in arrays)):
+        arrays = [array.astype(object) for array in arrays]
     return np.concatenate(arrays)
 
 
@@ -329,7 +331,7 @@ def strings(values: list[str]) -> NDArray[Any]:
     """Make an array of strings: of fixed width, or of objects where that would waste memory."""
     lengths = np.fromiter(map(len, values), np.int64, len(values))
     longest, total = int(lengths.max(initial=1)), int(lengths.sum())
-    if longest * len(values) <= max(2**22, 8 * total):
+    if 4 * longest * len(values) <= max(_LARGE, 8 * 4 * total):
         fixed = np.fromiter(values, f"U{longest}", len(values))
         # NumPy drops zeros at the end.
         if int(np.strings.str_len(fixed).sum()) == total:

@@ -167,7 +167,7 @@ def _labels(
             if isinstance(label, OmeZarrError):
                 raise label
             image = spec.parse_image(
-                label.attributes,
+                spec.without_table(label.attributes),
                 zarr_format=label.zarr_format,
                 place=f"{inside.name}/{name}",
                 warn=warn,
@@ -304,7 +304,7 @@ def _dataset(
         sizes=dict(zip(image.dims, array.shape, strict=True)),
         codecs=storage.codecs_of(array),
         shards=dict(zip(image.dims, array.shards, strict=True)) if array.shards else None,
-        document=_document(image.document),
+        document=copy.deepcopy(dict(image.document)),
     )
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
     variable = xr.Variable(image.dims, storage.lazy(array), None, encoding)
@@ -317,22 +317,6 @@ def _dataset(
         ),
         attrs={} if image.name is None else {"name": image.name},
     )
-
-
-def _document(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy the attributes of a group, but for the properties of labels: these are variables."""
-
-    def without(value: Mapping[str, Any]) -> dict[str, Any]:
-        about = value.get("image-label")
-        if not isinstance(about, dict):
-            return dict(value)
-        kept = {k: v for k, v in about.items() if k not in ("properties", "colors")}
-        return {**value, "image-label": kept}
-
-    document = without(attributes)
-    if isinstance(document.get("ome"), dict):
-        document["ome"] = without(document["ome"])
-    return copy.deepcopy(document)
 
 
 def _check(place: Place, image: Image, level: Level, array: zarr.Array[Any]) -> None:

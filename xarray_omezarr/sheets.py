@@ -129,13 +129,12 @@ def read(
     header = [str(key) for key in _parse(content, name, {**options, "nrows": 0}).columns]
     names, types = _wanted(header, on, columns, dtypes, name)
     raw = {key for key, type_ in types.items() if type_.letter in "sb"}
-    used = [key for key in header if key in names or key == on]
-    options["usecols"] = [header.index(key) for key in used]
+    # All columns, though not all are wanted: else a row of too many fields goes unnoticed.
     guess: dict[str, Any] = {
         "dtype_backend": "numpy_nullable",
         "dtype": dict.fromkeys(raw, str),
         "keep_default_na": False,
-        "na_values": {key: sorted(MISSING) for key in used if key not in raw},
+        "na_values": {key: sorted(MISSING) for key in header if key not in raw},
     }
     frame = _parse(content, name, {**options, **guess})
     kept = _not_empty(frame, on, raw)
@@ -492,7 +491,8 @@ def _large(texts: Sequence[str | None]) -> Column | None:
     if not re.fullmatch(r"\s*[+-]?\d+\s*", first):
         return None
     try:
-        whole = [None if value is None else int(value) for value in texts]
+        # Here pandas leaves the gaps as they stand.
+        whole = [None if value is None or value in MISSING else int(value) for value in texts]
     except ValueError:
         return None
     return column_of(whole)

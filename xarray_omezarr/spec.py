@@ -365,6 +365,18 @@ def _channels(
     return tuple(parsed)
 
 
+def without_table(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the attributes of a label image without the properties and colours of its labels."""
+    result = dict(attributes)
+    if isinstance(result.get("ome"), dict):
+        result["ome"] = without_table(result["ome"])
+    if isinstance(result.get("image-label"), dict):
+        about = result["image-label"]
+        kept = {key: value for key, value in about.items() if key not in ("properties", "colors")}
+        result["image-label"] = kept
+    return result
+
+
 def image_name(document: Mapping[str, Any]) -> str | None:
     """Give the name in the attributes of an image's group."""
     multiscales = ome_attributes(document, 3).get("multiscales") or [{}]

@@ -18,6 +18,7 @@ from xarray_omezarr.properties import (
     EXACT,
     Column,
     Properties,
+    are_unique,
     column_of,
     integers,
     without_columns,
@@ -192,9 +193,9 @@ def _ids(values: NDArray[Any], label: str) -> NDArray[Any]:
             msg = f"{what} are {values[:3]} of type {values.dtype}; expected integers."
             raise OmeZarrError(msg)
     assert ids is not None  # noqa: S101 - for the type checker
-    in_order = np.sort(ids)
-    twice = in_order[1:][in_order[1:] == in_order[:-1]]
-    if twice.size:
+    if not are_unique(ids):
+        in_order = np.sort(ids)
+        twice = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
         msg = (
             f"{what} are not unique: {twice[:5].tolist()} stand several times. Each "
             "label has one row (.drop_duplicates)."
