@@ -269,7 +269,7 @@ def test_the_mean_at_the_edges(case: str) -> None:
 @pytest.mark.parametrize("count", [2, 127, 128, 129, 256, 65536])
 def test_large_cells_do_not_overflow(count: int, dtype: np.dtype[Any]) -> None:
     limits = np.iinfo(dtype)
-    values = np.repeat([limits.min, limits.max, limits.min // 2], count).astype(dtype)
+    values = np.repeat(np.array([limits.min, limits.max, limits.min // 2], dtype), count)
     values[-1] += 1
     found = pyramid.downsample(values, (count,), "mean").tolist()
     mean = Fraction(sum(values[-count:].tolist()), count)
