@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
     from zarr.abc.store import Store
 
-    from xarray_omezarr.pyramid import Boundary
+    from xarray_omezarr.reducers import Boundary
 
     Target = str | os.PathLike[str] | Store | zarr.Group
     Sizes = int | Mapping[str, int]
@@ -292,7 +292,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             first, like ``[{"y": 2, "x": 2}, {"z": 2, "y": 4, "x": 4}]``. By default, spatial axes
             are halved until none is longer than 256, anisotropic stacks becoming isotropic first.
         method : {"mean", "nearest", "mode"}
-            How levels are reduced; see `xarray_omezarr.pyramid.downsample`.
+            How levels are reduced; see `xarray_omezarr.reducers.downsample`.
         boundary : {"pad", "trim"}
             Whether partial cells at the end of an axis are kept or dropped.
         chunks, shards : int or mapping of str to int, optional

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, lattice, pyramid, spec, storage, stream
+from xarray_omezarr import coordinates, lattice, pyramid, reducers, spec, storage, stream
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.model import Image, Level
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.pyramid import Boundary, Plan
+    from xarray_omezarr.pyramid import Plan
+    from xarray_omezarr.reducers import Boundary
     from xarray_omezarr.transforms import ScaleTranslation
 
     Sizes = int | Mapping[str, int]
@@ -188,14 +189,14 @@ def _prepare(
 ) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
-    pyramid.check_method(options.method)
+    reducers.check_method(options.method)
     if options.boundary not in ("pad", "trim"):
         msg = f"boundary={options.boundary!r} is not known; expected 'pad' or 'trim'."
         raise OmeZarrError(msg)
     array, axes = _ordered(array, memory.axes)
     transform = _transform(array, axes)
     factors = factors or _factors(array.shape, axes, transform, options)
-    shapes = [pyramid.reduced_shape(array.shape, f, options.boundary) for f in factors]
+    shapes = [reducers.reduced_shape(array.shape, f, options.boundary) for f in factors]
     plans = pyramid.layout(shapes, factors, *_chunking(array, axes, options, version, memory))
     plan = pyramid.plan_pyramid(
         [axis.name for axis in axes],
@@ -205,7 +206,7 @@ def _prepare(
         boundary=options.boundary,
         source_chunks=_source_chunks(array),
     )
-    centred = options.method in pyramid.CENTRED
+    centred = options.method in reducers.CENTRED
     transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
     made = options.method if len(factors) > 1 else None
     image = _image(array, axes, transforms, version, name)
