@@ -64,6 +64,11 @@ class Benchmark:
         """Give all combinations of parameters."""
         return list(itertools.product(*self.parameters.values()))
 
+    @property
+    def noisy(self) -> bool:
+        """Say whether another run gives another figure."""
+        return self.kind.startswith("time") or getattr(self.function, "noisy", False)
+
     def unit(self) -> str:
         """Say what the figures are."""
         units = {"track": getattr(self.function, "unit", "unit"), "peakmem": "bytes"}
@@ -164,7 +169,7 @@ def readable(value: float, unit: str) -> str:
         return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
     if unit == "bytes":
         return f"{value / 2**20:.4g} MiB"
-    return f"{value:.4g}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def run(benchmarks: Sequence[Benchmark], rounds: int) -> dict[str, list[Result]]:
@@ -172,7 +177,7 @@ def run(benchmarks: Sequence[Benchmark], rounds: int) -> dict[str, list[Result]]
     results = {b.name: [Result() for _ in b.cases] for b in benchmarks}
     for number in range(rounds):
         for benchmark in benchmarks:
-            if number and not benchmark.kind.startswith("time"):
+            if number and not benchmark.noisy:
                 continue
             for index, result in enumerate(results[benchmark.name]):
                 if not result.note:
@@ -215,7 +220,7 @@ def table(benchmark: Benchmark, results: Sequence[Result]) -> Iterator[str]:
         yield "| figure |\n|---:|"
         yield f"| {cells[0]} |"
         return
-    columns = [f"{names[-1]} = {value}" for value in values[-1]]
+    columns = [v if isinstance(v, str) else f"{names[-1]} = {v}" for v in values[-1]]
     yield f"| {' | '.join([*names[:-1], *columns])} |"
     yield f"|{'---|' * len(names[:-1])}{'---:|' * len(columns)}"
     for number, row in enumerate(itertools.product(*values[:-1])):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from xarray_omezarr.measure import Colors
-    from xarray_omezarr.pyramid import Boundary
+    from xarray_omezarr.reducers import Boundary
     from xarray_omezarr.sheets import Columns, Types
 
     Target = str | os.PathLike[str] | Store | zarr.Group
@@ -306,7 +306,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             first, like ``[{"y": 2, "x": 2}, {"z": 2, "y": 4, "x": 4}]``. By default, spatial axes
             are halved until none is longer than 256, anisotropic stacks becoming isotropic first.
         method : {"mean", "nearest", "mode"}
-            How levels are reduced; see `xarray_omezarr.pyramid.downsample`.
+            How levels are reduced; see `xarray_omezarr.reducers.downsample`.
         boundary : {"pad", "trim"}
             Whether partial cells at the end of an axis are kept or dropped.
         chunks, shards : int or mapping of str to int, optional

@@ -29,6 +29,8 @@ SAME = 1e-6
 #: Positions are split into whole pixels and a rest at this fraction, which no remainder of a
 #: division of decimals comes near: the golden ratio is the number worst approximated by fractions.
 _SPLIT = Fraction(381966, 10**6)
+#: So many digits fewer, and a pixel size is not short by chance.
+_SPARED = 4
 #: Integers up to here are exact in float64.
 _EXACT = 2**53
 
@@ -120,13 +122,13 @@ def recover(values: NDArray[Any], hint: Mapping[Hashable, Any], what: str) -> tu
             return scale, _origin(scale, first, extent, known)
     # Of all pixel sizes that reproduce the values, the one with the fewest digits: 0.325, not
     # 0.32500000000000284.
-    noise = 4 * float(np.spacing(extent))
-    strict = _shortest(span, lambda scale: deviation(scale) <= noise)
-    loose = _shortest(span, lambda scale: deviation(scale) <= deviation(span) + SAME * abs(span))
-    # Sums of steps carry more noise than that. Any number has an approximation that is as good as
-    # SAME; one with two digits less than that takes is hardly a coincidence.
-    usual = len(str(len(positions))) + len(str(round(1 / SAME))) - 1
-    scale, _ = loose if loose[1] <= usual - 2 else strict
+    rounding = float(np.spacing(extent))
+    strict, digits = _shortest(span, lambda scale: deviation(scale) <= 4 * rounding)
+    # Sums of steps carry as much more noise as there are steps. Within that, a number that is
+    # shorter by some digits is what was summed.
+    summed = deviation(span) + len(positions) * rounding
+    loose, fewer = _shortest(span, lambda scale: deviation(scale) <= summed)
+    scale = loose if fewer < digits - _SPARED else strict
     return scale, _origin(scale, first, extent, None)
 
 

@@ -591,7 +591,7 @@ def _method_metadata(method: str) -> dict[str, Any]:
     # "metadata SHOULD hold the parameters that the method was called with" (0.4, multiscales).
     return {
         "description": "Each level is reduced from the one above it.",
-        "method": "xarray_omezarr.pyramid.downsample",
+        "method": "xarray_omezarr.reducers.downsample",
         "version": metadata.version("xarray-omezarr"),
         "kwargs": {"method": method},
     }

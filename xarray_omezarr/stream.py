@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from xarray_omezarr import pyramid, spec, storage
+from xarray_omezarr import reducers, spec, storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ class _Job:
             finer, factors = factors, plan.levels[number].factors
             if factors != finer:
                 relative = [f // g for f, g in zip(factors, finer, strict=True)]
-                block = pyramid.downsample(block, relative, plan.method, plan.boundary)
+                block = reducers.downsample(block, relative, plan.method, plan.boundary)
             if not block.size:
                 return
             region = tuple(

@@ -15,6 +15,7 @@ from xarray_omezarr import (
     lattice,
     properties,
     pyramid,
+    reducers,
     spec,
     storage,
     stream,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.pyramid import Boundary, Plan
+    from xarray_omezarr.pyramid import Plan
+    from xarray_omezarr.reducers import Boundary
     from xarray_omezarr.transforms import ScaleTranslation
 
     Sizes = int | Mapping[str, int]
@@ -293,7 +295,7 @@ def _grid_of(place: storage.Place) -> _Grid:
     fitting: list[Boundary] = [
         boundary
         for boundary in ("pad", "trim")
-        if [pyramid.reduced_shape(shapes[0], f, boundary) for f in factors] == shapes
+        if [reducers.reduced_shape(shapes[0], f, boundary) for f in factors] == shapes
     ]
     if not fitting:
         msg = (
@@ -478,7 +480,7 @@ def _prepare(
 ) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
-    pyramid.check_method(options.method)
+    reducers.check_method(options.method)
     if options.boundary not in ("pad", "trim"):
         msg = f"boundary={options.boundary!r} is not known; expected 'pad' or 'trim'."
         raise OmeZarrError(msg)
@@ -486,12 +488,12 @@ def _prepare(
         array, axes = _ordered(array, memory.axes)
         transform = _transform(array, axes)
         factors = _factors(array.shape, axes, transform, options)
-        centred = options.method in pyramid.CENTRED
+        centred = options.method in reducers.CENTRED
         transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
     else:
         axes, factors, transforms = given
         _check_dtype(array)
-    shapes = [pyramid.reduced_shape(array.shape, f, options.boundary) for f in factors]
+    shapes = [reducers.reduced_shape(array.shape, f, options.boundary) for f in factors]
     plans = pyramid.layout(shapes, factors, *_chunking(array, axes, options, version, memory))
     plan = pyramid.plan_pyramid(
         [axis.name for axis in axes],
