@@ -94,7 +94,10 @@ def test_nothing_but_finite_numbers_reaches_json() -> None:
     ds = dataset([{"label-value": i, "f": 0.5} for i in range(1, 5)])
     ds["cells_f"] = ("cells_id", [np.nan, np.inf, -np.inf, 1.0])
     text = json.dumps(entries_of(ds), allow_nan=False)
-    assert json.loads(text) == [*({"label-value": i} for i in (1, 2, 3)), {"label-value": 4, "f": 1.0}]
+    assert json.loads(text) == [
+        *({"label-value": i} for i in (1, 2, 3)),
+        {"label-value": 4, "f": 1.0},
+    ]
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, 2**63, 2**64 - 1])
@@ -159,7 +162,11 @@ def test_no_table() -> None:
     [
         ([{"label-value": 1, "a": 1}, {"label-value": 1, "a": 2}], None, "more than once"),
         ([{"a": 1}, {"label-value": 1, "a": 2}], None, "no integer as 'label-value'"),
-        ([{"label-value": 1, "a": 2}, {"label-value": 1.5}, {"label-value": True}], None, "2 entries"),
+        (
+            [{"label-value": 1, "a": 2}, {"label-value": 1.5}, {"label-value": True}],
+            None,
+            "2 entries",
+        ),
         ([{"label-value": 1.0, "a": 2}], None, None),
         ("a", [{"label-value": 1, "rgba": [0, 0, 0, 0]}], "expected a list"),
         (None, [{"label-value": 1, "rgba": [0, 0, 300, 0]}], "from 0 to 255"),
@@ -254,7 +261,8 @@ def coins() -> xr.Dataset:
     """Give coins with three properties of their 22 labels."""
     ids = np.arange(1, 23)
     entries = [
-        {"label-value": int(i), "area": float(i) / 2, "group": "ab"[i % 2], "n": int(i)} for i in ids
+        {"label-value": int(i), "area": float(i) / 2, "group": "ab"[i % 2], "n": int(i)}
+        for i in ids
     ]
     data, coords = tables.variables("coins", parsed(entries))
     return samples.coins().assign(data).assign_coords(coords)

@@ -372,6 +372,9 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
                 storage_options=storage_options,
             )
         name = coordinates.find_image(self._obj, image, chosen)
+        if name in chosen:
+            msg = f"labels={chosen}: '{name}' is the image. Say which variable that is by image=."
+            raise OmeZarrError(msg)
         coordinates.warn_of_others(self._obj, [name, *chosen])
         title = self._obj.attrs.get("name")
         return write_image(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import joins, properties, sheets
+from xarray_omezarr import joins, properties, sheets, spec
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.joins import JoinReport
 from xarray_omezarr.properties import KEY
@@ -165,10 +165,15 @@ def csv_to_labels(
     }
     contents = {key: changed[where] for key, where in keys.items()}
     failed = storage.replace_files(place.store, contents)
-    storage.refresh_consolidated(
-        place, [field.place.path for field in found if field.where in changed
-                and storage.metadata_key(field.place, field.node.zarr_format) not in failed]
-    )  # fmt: skip
+    for zarr_format in (spec.V2, spec.V3):
+        done = [
+            field.place.path
+            for field in found
+            if field.node.zarr_format == zarr_format
+            and field.where in changed
+            and storage.metadata_key(field.place, zarr_format) not in failed
+        ]
+        storage.refresh_consolidated(place, done, zarr_format)
     if failed:
         raise _failure(read_place.name, keys, failed)
     place.close()
@@ -236,8 +241,6 @@ def find(place: Place, label: str | None) -> list[Field]:
 
 def _is_label(place: Place, node: Node) -> bool:
     """Say whether an image is a label image, even one that does not say so."""
-    from xarray_omezarr import spec
-
     if "image-label" in spec.ome_attributes(node.attributes, node.zarr_format):
         return True
     parts = [part for part in (place.path or place.name).split("/") if part]
@@ -246,8 +249,6 @@ def _is_label(place: Place, node: Node) -> bool:
 
 def _fields(node: Node) -> list[str]:
     """Give the paths of the fields of a well."""
-    from xarray_omezarr import spec
-
     well = spec.ome_attributes(node.attributes, node.zarr_format).get("well")
     images = well.get("images") if isinstance(well, dict) else None
     return _paths(images) or ["0"]
@@ -263,8 +264,6 @@ def _paths(objects: object) -> list[str]:
 
 def _of_plate(place: Place, node: Node) -> list[str]:
     """Give the paths of all fields of a plate."""
-    from xarray_omezarr import spec
-
     plate = spec.ome_attributes(node.attributes, node.zarr_format).get("plate")
     wells = _paths(plate.get("wells") if isinstance(plate, dict) else None)
     fields: list[str] = []
@@ -313,7 +312,7 @@ def _of_images(
 
 def _names(place: Place, folders: Sequence[str]) -> Iterator[str]:
     """Give the names of the label images that are listed, or that are there though none is."""
-    from xarray_omezarr import spec, storage
+    from xarray_omezarr import storage
 
     for folder, node in zip(folders, _fetch(place, folders), strict=True):
         inner = place.below(folder)
@@ -364,7 +363,7 @@ class _Update:
 
     def apply(self, field: Field) -> bytes | None:
         """Give the metadata file of a label image with the columns; None where nothing changes."""
-        from xarray_omezarr import spec, storage
+        from xarray_omezarr import storage
 
         attributes = field.node.attributes
         ome = dict(spec.ome_attributes(attributes, field.node.zarr_format))

@@ -38,6 +38,7 @@ def open_level(
     drop_variables: str | Iterable[str] | None,
 ) -> xr.Dataset:
     """Open one level of an image; reads the metadata of that level only."""
+    labels = [labels] if isinstance(labels, str) else labels
     place = storage.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)
@@ -66,6 +67,7 @@ def open_levels(
 
     Label images are `/labels/<name>/0` and so on, with their properties at `/labels/<name>`.
     """
+    labels = [labels] if isinstance(labels, str) else labels
     place = storage.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)

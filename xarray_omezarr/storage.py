@@ -541,7 +541,7 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool
         msg = f"{error} It was left untouched."
         raise OmeZarrFileExistsError(msg) from error
     unfinished = [p for key in ("paths", "superseded") for p in journal.get(key, [])]
-    _check_replaceable(place, node, mode, unfinished=old_journal is not None)
+    _check_replaceable(place, node, mode, unfinished=old_journal is not None, label=label)
     if node is not None and not label and spec.image_label(node.attributes, node.zarr_format):
         msg = (
             f"{place.name} is a label image, which an image does not replace. It was left as it is."
@@ -605,11 +605,18 @@ def _inside_array(place: Place, array: str) -> OmeZarrFileExistsError:
     return OmeZarrFileExistsError(msg)
 
 
-def _check_replaceable(place: Place, node: Node | None, mode: str, *, unfinished: bool) -> None:
+def _check_replaceable(
+    place: Place, node: Node | None, mode: str, *, unfinished: bool, label: bool
+) -> None:
     if node is not None and node.kind == "image":
         if mode == "w":
             return
-        msg = f"{place.name} exists. Write to another path, or use mode='w' to replace the image."
+        way = (
+            "Use overwrite_labels=True to replace the label image."
+            if label
+            else "Write to another path, or use mode='w' to replace the image."
+        )
+        msg = f"{place.name} exists. {way}"
         raise OmeZarrFileExistsError(msg)
     if node is None and (unfinished or not _anything(place)):
         return
@@ -1003,49 +1010,49 @@ def nothing(place: Place) -> OmeZarrError:
     return _nothing(place)
 
 
-def refresh_consolidated(place: Place, paths: Sequence[str]) -> None:
+def refresh_consolidated(place: Place, paths: Sequence[str], zarr_format: int) -> None:
     """Tell the consolidated metadata above some groups what their attributes are now.
 
-    Without this, a reader that goes by them would see the old ones. They are of this place, and of
-    the groups between it and the others.
+    Without this, a reader that goes by them would see the old ones. They are those of this place,
+    and of the groups between it and the others.
     """
-    above = {place.path: [path for path in paths if path != place.path]}
+    below: dict[str, list[str]] = {}
     for path in paths:
         inner = path.removeprefix(place.path).strip("/").split("/")
-        for depth in range(1, len(inner)):
-            parent = place.key(*inner[:depth])
-            above.setdefault(parent, []).append(path)
-    for parent, below in above.items():
-        if below:
-            _refresh(replace(place, path=parent), below)
+        for depth in range(len(inner) if inner != [""] else 0):
+            below.setdefault(place.key(*inner[:depth]), []).append(path)
+    root, file = replace(place, path=""), ".zmetadata" if zarr_format == spec.V2 else "zarr.json"
+    parents = list(below)
+    for start in range(0, len(parents), REQUESTS):
+        some = parents[start : start + REQUESTS]
+        keys = [root.key(parent, file) for parent in some]
+        for parent, key, content in zip(some, keys, read_bytes(root, *keys), strict=True):
+            if content is not None and b"metadata" in content:
+                _refresh(root, key, json.loads(content), parent, below[parent], zarr_format)
 
 
-def _refresh(place: Place, paths: Sequence[str]) -> None:
-    v3, v2 = read_bytes(place, "zarr.json", ".zmetadata")
-    start = len(place.path) + 1 if place.path else 0
-    if v3 is not None and b'"consolidated_metadata"' in v3:
-        document = json.loads(v3)
-        entries = (document.get("consolidated_metadata") or {}).get("metadata") or {}
-        listed = [path for path in paths if path[start:] in entries]
-        for path in listed:
-            (content,) = read_bytes(replace(place, path=path), "zarr.json")
-            if content is not None:
-                entries[path[start:]]["attributes"] = json.loads(content).get("attributes", {})
-        if listed:
-            _raise_any(replace_files(place.store, {place.key("zarr.json"): to_bytes(document)}))
-    if v2 is not None:
-        document = json.loads(v2)
-        entries = document.get("metadata") or {}
-        listed = [path for path in paths if f"{path[start:]}/.zattrs" in entries]
-        for path in listed:
-            (content,) = read_bytes(replace(place, path=path), ".zattrs")
-            if content is not None:
-                entries[f"{path[start:]}/.zattrs"] = json.loads(content)
-        if listed:
-            _raise_any(replace_files(place.store, {place.key(".zmetadata"): to_bytes(document)}))
-
-
-def _raise_any(failed: Mapping[str, Exception]) -> None:
-    for key, error in failed.items():
+def _refresh(
+    root: Place,
+    key: str,
+    document: dict[str, Any],
+    parent: str,
+    paths: Sequence[str],
+    zarr_format: int,
+) -> None:
+    v2 = zarr_format == spec.V2
+    entries = (document if v2 else document.get("consolidated_metadata") or {}).get("metadata", {})
+    names = {path: path.removeprefix(parent).strip("/") for path in paths}
+    names = {path: f"{name}/.zattrs" if v2 else name for path, name in names.items()}
+    listed = [path for path, name in names.items() if name in entries]
+    if not listed:
+        return
+    contents = read_bytes(root, *(root.key(path, _METADATA[zarr_format]) for path in listed))
+    for path, content in zip(listed, contents, strict=True):
+        found = {} if content is None else json.loads(content)
+        if v2:
+            entries[names[path]] = found
+        else:
+            entries[names[path]]["attributes"] = found.get("attributes", {})
+    for error in replace_files(root.store, {key: to_bytes(document)}).values():
         msg = f"{key} could not be updated: {type(error).__name__}: {error}"
         raise OmeZarrError(msg) from error

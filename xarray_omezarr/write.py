@@ -178,8 +178,10 @@ def write_labels(
             "which variables they are by labels=, or replace the image by mode='w'."
         )
         raise OmeZarrError(msg)
+    # A store that is opened for writing is made where there is none.
+    there = storage.locate(target, group, storage_options=storage_options)
+    works = _prepare_labels(dataset, labels, _grid_of(there), options)
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    works = _prepare_labels(dataset, labels, _grid_of(place), options)
     return stream.write(
         works, place, [_label_mode(options) for _ in labels], drop=(), compute=compute
     )
