@@ -154,13 +154,13 @@ def test_image(tmp_path: Path, version: str) -> None:
 @pytest.mark.parametrize("target", ["label group", "labels", "named", "group="])
 def test_label_group(tmp_path: Path, version: str, target: str) -> None:
     label = put_image(tmp_path / "a.zarr", version, ids_of())
-    where: dict[str, Any] = {
+    targets: dict[str, dict[str, Any]] = {
         "label group": {"store": label},
         "labels": {"store": label.parent},
         "named": {"store": tmp_path / "a.zarr", "label": "nuclei"},
         "group=": {"store": tmp_path, "group": "a.zarr/labels/nuclei"},
-    }[target]
-    assert csv_to_labels(table=table(), on="cell", **where).complete
+    }
+    assert csv_to_labels(table=table(), on="cell", **targets[target]).complete
     assert properties_of(label) == EXPECTED
 
 
@@ -274,7 +274,7 @@ def test_consolidated_metadata_follow(tmp_path: Path, version: str) -> None:
     csv_to_labels(tmp_path / "a.zarr", table(), on="cell")
     for consolidated in (True, False):
         root = zarr.open_group(tmp_path / "a.zarr", mode="r", use_consolidated=consolidated)
-        attributes = root["labels/nuclei"].attrs.asdict()
+        attributes: Json = dict(root["labels/nuclei"].attrs)
         assert attributes.get("ome", attributes)["image-label"]["properties"] == EXPECTED
 
 
@@ -401,13 +401,13 @@ def test_bom_and_blank_lines(tmp_path: Path, version: str) -> None:
 def test_nothing_passes_in_silence(tmp_path: Path, version: str) -> None:
     label = put_image(tmp_path / "a.zarr", version, ids_of())
     before = files(tmp_path)
-    with pytest.raises(OmeZarrError, match="no column 'size'.*'area'"):
+    with pytest.raises(OmeZarrError, match=r"no column 'size'.*'area'"):
         csv_to_labels(label, table(), on="cell", columns="size#d")
-    with pytest.raises(OmeZarrError, match="no column 'nr'.*'cell'"):
+    with pytest.raises(OmeZarrError, match=r"no column 'nr'.*'cell'"):
         csv_to_labels(label, table(), on="nr")
     with pytest.raises(OmeZarrError, match="property 'name'"):
         csv_to_labels(label, table(), on="cell", to="name")
-    with pytest.warns(OmeZarrWarning, match="rows without a label: 1 \\(9\\)"):
+    with pytest.warns(OmeZarrWarning, match=r"rows without a label: 1 \(9\)"):
         report = csv_to_labels(label, table("cell,v\n9,1\n"), on="cell")
     assert report.updated == ()
     assert files(tmp_path) == before
@@ -466,7 +466,7 @@ def test_which_label(tmp_path: Path, version: str) -> None:
     ds["cells"] = ds.circle
     ds.cells.encoding = ds.circle.encoding
     ds.omezarr.to_zarr(tmp_path / "a.zarr", version=version)
-    with pytest.raises(OmeZarrError, match="several: 'circle', 'cells'.*label="):
+    with pytest.raises(OmeZarrError, match=r"several: 'circle', 'cells'.*label="):
         csv_to_labels(tmp_path / "a.zarr", table(), on="cell")
     samples.circle()[["image"]].omezarr.to_zarr(tmp_path / "b.zarr", version=version)
     with pytest.raises(OmeZarrError, match="there are none"):
@@ -479,7 +479,7 @@ def test_which_label(tmp_path: Path, version: str) -> None:
 def test_plate_without_the_label(tmp_path: Path, version: str) -> None:
     put_plate(tmp_path / "p.zarr", version, ids_of())
     before = files(tmp_path)
-    with pytest.raises(OmeZarrError, match="no label image 'cells' in any.*'nuclei'"):
+    with pytest.raises(OmeZarrError, match=r"no label image 'cells' in any.*'nuclei'"):
         csv_to_labels(tmp_path / "p.zarr", table(), label="cells", on="cell")
     assert files(tmp_path) == before
 
@@ -552,7 +552,6 @@ def test_fault_in_the_middle_of_a_plate(tmp_path: Path, version: str, writes: in
 def test_a_fault_before_the_first_write_changes_nothing(tmp_path: Path, version: str) -> None:
     labels = put_plate(tmp_path / "p.zarr", version, ids_of())
     edit(labels[-1], lambda ome: ome["image-label"]["properties"][0].update(area=1))
-    before = files(tmp_path)
     with pytest.raises(OmeZarrError, match="B/1/0/labels/nuclei has the properties 'area'"):
         csv_to_labels(tmp_path / "p.zarr", table(), on="cell")
     attributes_file(labels[-1]).write_text("{")

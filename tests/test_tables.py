@@ -69,7 +69,7 @@ def test_each_type_has_its_dtype() -> None:
 
 
 def test_gaps() -> None:
-    entries = [
+    entries: Json = [
         {"label-value": 1, "n": 1, "big": 2**60 + 1, "ok": True, "s": "x", "f": 0.5},
         {"label-value": 2},
         {"label-value": 3, "n": None, "ok": False},
@@ -152,6 +152,7 @@ def test_colors_alone_make_no_properties() -> None:
 
 
 def test_no_table() -> None:
+    nothing: list[Any] | None
     for nothing in (None, []):
         assert properties.parse(nothing, nothing, place="here", warn=quiet) is None
     assert tables.properties_of(samples.coins(), "coins") is None
@@ -323,7 +324,7 @@ def test_set_table_refuses(table: xr.Dataset, said: str) -> None:
 
 def test_no_such_label(coins: xr.Dataset) -> None:
     for call in (tables.table, lambda ds, name: join_csv(ds, "a.csv", label=name, on="a")):
-        with pytest.raises(OmeZarrError, match="no label image 'nuclei'.*'coins'"):
+        with pytest.raises(OmeZarrError, match=r"no label image 'nuclei'.*'coins'"):
             call(coins, "nuclei")
     with pytest.raises(OmeZarrError, match="labels=True"):
         tables.table(coins[["image"]], "nuclei")
@@ -536,7 +537,7 @@ def test_types_of_frames() -> None:
     with pytest.raises(OmeZarrError, match="'when'"):
         join_csv(samples.coins(), frame, label="coins", on="id", ids=[1])
     frame = pd.DataFrame({"id": [1, 2], "mixed": [1, "a"]})
-    with pytest.raises(OmeZarrError, match="'mixed'.*several kinds"):
+    with pytest.raises(OmeZarrError, match=r"'mixed'.*several kinds"):
         join_csv(samples.coins(), frame, label="coins", on="id", ids=[1])
 
 
@@ -627,7 +628,7 @@ def test_duplicates(coins: xr.Dataset) -> None:
 
 def test_collisions(coins: xr.Dataset) -> None:
     frame = frame_of([1, 2], area=[10.0, np.nan], group=["z", "y"], new=[1, 2])
-    with pytest.raises(OmeZarrError, match="'area', 'group' already.*overwrite=True"):
+    with pytest.raises(OmeZarrError, match=r"'area', 'group' already.*overwrite=True"):
         join_csv(coins, frame, label="coins", on="cell")
     ds, report = join_csv(coins, frame, label="coins", on="cell", overwrite=True)
     assert report.overwritten == ("area", "group")
@@ -650,7 +651,7 @@ def test_on_a_property(coins: xr.Dataset) -> None:
     numbers = pd.DataFrame({"k": ["1.0", "2"], "v": [1, 2]})
     ds, _ = join_csv(coins, numbers, label="coins", on=("k", "n"))
     assert ds.coins_v.values[:2].tolist() == [1, 2]
-    with pytest.raises(OmeZarrError, match="no property 'x'.*'area', 'group', 'n'"):
+    with pytest.raises(OmeZarrError, match=r"no property 'x'.*'area', 'group', 'n'"):
         join_csv(coins, groups, label="coins", on=("g", "x"))
     with pytest.raises(OmeZarrError, match="on="):
         join_csv(coins, groups, label="coins", on=("g",))  # type: ignore[arg-type]

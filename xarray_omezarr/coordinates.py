@@ -319,7 +319,7 @@ def find_image(
             raise OmeZarrError(msg)
         return name
     candidates = [key for key, variable in dataset.data_vars.items() if variable.ndim > 1]
-    if IMAGE in dataset.data_vars and IMAGE not in labels:
+    if IMAGE in dataset.data_vars:
         return IMAGE
     labels = [*labels, *label_images(dataset)]
     candidates = [key for key in candidates if key not in labels] or candidates

@@ -425,8 +425,9 @@ class _Update:
             storage_options=None,
             drop_variables=None,
         )
-        values = np.asarray(measure.label_ids(ds, "image"))
-        return values[values != 0]
+        values: NDArray[Any] = np.asarray(measure.label_ids(ds, "image"))
+        result: NDArray[Any] = values[values != 0]
+        return result
 
     def _join(self, field: Field, objects: Objects) -> bool:
         """Put the values of the rows into the objects of the labels; say whether any changed."""

@@ -83,8 +83,10 @@ def open_levels(
         if len(levels) < len(image.levels):
             # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
             warn(f"{inside.name} has {len(levels)} levels, its image has {len(image.levels)}")
-        if label.path.count("/") == 0:
-            groups.setdefault("/labels", xr.Dataset())
+        if any(level[label.name].dtype.kind not in "iu" for level in levels.values()):
+            # 0.5: "the pixels of the label images MUST be integer data types".
+            warn(f"{inside.name}: labels are not all integers")
+        groups.setdefault("/labels", xr.Dataset())
         groups[f"/labels/{label.path}"] = _table(label, inside, drop_variables)
         groups |= {f"/labels/{label.path}{key}": dataset for key, dataset in levels.items()}
     return {path: _finish(dataset, target, place) for path, dataset in groups.items()}
@@ -201,6 +203,9 @@ def _with_label(  # noqa: PLR0917 - all of them say what is opened
 ) -> xr.Dataset:
     """Add a label image to the level of its image that lies on the same grid."""
     inside = label.place(place)
+    if label.name in dataset.variables:
+        warn(f"{inside.name}: the name '{label.name}' is taken; the label image is left out")
+        return dataset
     try:
         variable = _on_grid(dataset, label, inside, index)
     except OmeZarrError as error:
@@ -211,9 +216,6 @@ def _with_label(  # noqa: PLR0917 - all of them say what is opened
             f"{inside.name}: the label image '{label.name}' does not lie on the pixels of this "
             "level of its image, and is left out. xr.open_datatree opens it on its own."
         )
-        return dataset
-    if label.name in dataset.variables:
-        warn(f"{inside.name}: the name '{label.name}' is taken; the label image is left out")
         return dataset
     if variable.dtype.kind not in "iu":
         # 0.5: "the pixels of the label images MUST be integer data types".

@@ -235,11 +235,15 @@ def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Nod
 
 
 def list_groups(place: Place) -> list[str]:
-    """List the folders below a group, where that costs nothing: on local disks."""
-    path = local_path(place.name) if place.owned else None
-    if path is None or not path.is_dir():
+    """List the folders below a group, where that costs next to nothing: on disk and in memory."""
+
+    async def collect() -> list[str]:
+        names = [name.strip("/") async for name in place.store.list_dir(place.path)]
+        return sorted(name for name in names if name and name not in _METADATA_FILES)
+
+    if not (isinstance(place.store, LocalStore) or in_memory(place.store)):
         return []
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    return sync(collect())
 
 
 def _tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
@@ -576,7 +580,7 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool
 def _check_writable(place: Place) -> None:
     """Refuse a store that takes nothing, a file, and the inside of an array."""
     if place.store.read_only:
-        msg = f"{place.name} is opened for reading only. Open the store for writing."
+        msg = f"{place.name} is read-only. Open the store for writing."
         raise OmeZarrError(msg)
     path = local_path(place.name) if place.owned else None
     if path is not None and path.exists() and not path.is_dir():
@@ -1028,25 +1032,20 @@ def refresh_consolidated(place: Place, paths: Sequence[str], zarr_format: int) -
         keys = [root.key(parent, file) for parent in some]
         for parent, key, content in zip(some, keys, read_bytes(root, *keys), strict=True):
             if content is not None and b"metadata" in content:
-                _refresh(root, key, json.loads(content), parent, below[parent], zarr_format)
+                _refresh(root, key, json.loads(content), below[parent], v2=zarr_format == spec.V2)
 
 
 def _refresh(
-    root: Place,
-    key: str,
-    document: dict[str, Any],
-    parent: str,
-    paths: Sequence[str],
-    zarr_format: int,
+    root: Place, key: str, document: dict[str, Any], paths: Sequence[str], *, v2: bool
 ) -> None:
-    v2 = zarr_format == spec.V2
+    parent = key.rpartition("/")[0]
     entries = (document if v2 else document.get("consolidated_metadata") or {}).get("metadata", {})
     names = {path: path.removeprefix(parent).strip("/") for path in paths}
     names = {path: f"{name}/.zattrs" if v2 else name for path, name in names.items()}
     listed = [path for path, name in names.items() if name in entries]
     if not listed:
         return
-    contents = read_bytes(root, *(root.key(path, _METADATA[zarr_format]) for path in listed))
+    contents = read_bytes(root, *(root.key(path, _METADATA[2 if v2 else 3]) for path in listed))
     for path, content in zip(listed, contents, strict=True):
         found = {} if content is None else json.loads(content)
         if v2:
