@@ -313,6 +313,10 @@ def _dataset(
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
     variable = xr.Variable(image.dims, storage.lazy(array), None, encoding)
     coords = coordinates.image_coordinates(image, level, array.shape, place=place.name, warn=warn)
+    for coord in coords.values():
+        # Chunked with the image, a coordinate has the image's chunks, or the Dataset has none.
+        preferred = {dim: encoding["preferred_chunks"][dim] for dim in coord.dims}
+        coord.encoding.setdefault("preferred_chunks", preferred)
     return xr.Dataset(
         {} if "image" in dropped else {"image": variable},
         # Without indexes: xarray makes them, or leaves them out as it is asked to.
