@@ -541,7 +541,9 @@ def _ignore(_: str) -> None:
 
 def _keys_of(objects: Objects) -> list[str]:
     """Give the keys that any of the objects has."""
-    return list(dict.fromkeys(chain.from_iterable(o for o in objects if isinstance(o, dict))))
+    if set(map(type, objects)) != {dict}:
+        objects = [item for item in objects if isinstance(item, dict)]
+    return list(dict.fromkeys(chain.from_iterable(objects)))
 
 
 def _without_nan(document: Any, label: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
