@@ -350,6 +350,12 @@ def check_labels(dataset: xr.Dataset, labels: Sequence[str]) -> list[str]:
         found = ", ".join(map(str, dataset.data_vars)) or "none"
         msg = f"labels={labels!r}: expected a list of variables; of these there are: {found}."
         raise OmeZarrError(msg)
+    for name in labels:
+        if dataset[name].dtype.kind not in "iu":
+            msg = (
+                f"labels: '{name}' is of type {dataset[name].dtype}; labels are integers (.astype)."
+            )
+            raise OmeZarrError(msg)
     return list(labels)
 
 

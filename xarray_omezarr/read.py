@@ -75,6 +75,9 @@ def open_levels(
     names = None if isinstance(labels, bool) else labels
     for label in _labels(place, node, folder, names) if labels else ():
         inside = label.place(place)
+        if label.name in label.image.dims:
+            warn(f"{inside.name} has the name of one of its axes; the label image is left out")
+            continue
         try:
             levels = _levels(inside, label.node, label.image, label.name, drop_variables)
         except OmeZarrError as error:

@@ -243,7 +243,10 @@ def list_groups(place: Place) -> list[str]:
 
     if not (isinstance(place.store, LocalStore) or in_memory(place.store)):
         return []
-    return sync(collect())
+    try:
+        return sync(collect()) if place.store.supports_listing else []
+    except (OSError, NotImplementedError):
+        return []
 
 
 def _tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:

@@ -119,11 +119,9 @@ def _all_done(*tasks: object) -> None:
     del tasks
 
 
-def _finish(
-    job: _Job, label: str | None, drop: Sequence[str], after: object, image: object
-) -> None:
-    """Make the arrays the image; those of a label image once its image stands."""
-    del after, image
+def _finish(job: _Job, label: str | None, drop: Sequence[str], *after: object) -> None:
+    """Make the arrays the image, or a label image of it."""
+    del after
     storage.commit(job.target, job.attributes)
     if label is not None:
         storage.list_label(job.target, label)
@@ -154,6 +152,8 @@ def write(
     compute
         Whether to write now; else what comes back writes when it is computed.
     """
+    from dask.delayed import delayed
+
     task: Any = None
     formats = [spec.ZARR_FORMATS[work.image.version] for work in works]
     # Whatever can be found wrong is found before anything is touched.
@@ -171,10 +171,17 @@ def write(
         )
         for work, mode, f in zip(works, modes, formats, strict=True)
     ]
+    jobs, written = [], []
     for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
-        arrays = storage.create_arrays(target, documents)
-        task = _graph(work, target, arrays, task, drop if work.label is None else ())
+        job, blocks = _graph(work, target, storage.create_arrays(target, documents))
+        jobs.append(job)
+        written.append(blocks)
+    # All pixels are there before anything is replaced: they may come from what is. Then the image
+    # is first, and its labels after it.
+    finish = delayed(_finish, pure=False)
+    for work, job in zip(works, jobs, strict=True):
+        task = finish(job, work.label, drop if work.label is None else (), task, *written)
     if not compute:
         return cast("Delayed", task)
     # A store in this process's memory is written to by this process.
@@ -185,13 +192,15 @@ def write(
 
 
 def _graph(
-    work: Work,
-    target: storage.Target,
-    arrays: Sequence[zarr.Array[Any]],
-    image: object,
-    drop: Sequence[str],
-) -> Delayed:
-    """Build the tasks: one for each block, a pass after the other, and the commit at the end."""
+    work: Work, target: storage.Target, arrays: Sequence[zarr.Array[Any]]
+) -> tuple[Any, Any]:
+    """Build the tasks that write the pixels: one for each block, a pass after the other.
+
+    Returns
+    -------
+    job, written
+        What the tasks share, and the task that waits for them all.
+    """
     from dask.delayed import delayed
 
     chunked = [source.chunks is not None for source in work.sources]
@@ -210,4 +219,4 @@ def _graph(
             write(job, number, box, block, after) for box, block in zip(boxes, blocks, strict=True)
         ]
         after = wait(*tasks)
-    return cast("Delayed", delayed(_finish, pure=False)(job, work.label, drop, after, image))
+    return job, after

@@ -139,6 +139,7 @@ def write_levels(
     work = _prepare_levels(arrays, options, name)
     works = [work]
     for label, levels in labels.items():
+        _check_label_name(label)
         _check_integers(label, levels[0][label])
         prepared = _prepare_levels(
             [level[label] for level in levels],
@@ -180,7 +181,14 @@ def write_labels(
         raise OmeZarrError(msg)
     # A store that is opened for writing is made where there is none.
     there = storage.locate(target, group, storage_options=storage_options)
-    works = _prepare_labels(dataset, labels, _grid_of(there), options)
+    grid = _grid_of(there)
+    if options.version not in (None, grid.version):
+        msg = (
+            f"version={options.version!r}: {there.name} is of version {grid.version}, and its label"
+            " images are of the same."
+        )
+        raise OmeZarrError(msg)
+    works = _prepare_labels(dataset, labels, grid, options)
     place = storage.locate(target, group, write=True, storage_options=storage_options)
     return stream.write(
         works, place, [_label_mode(options) for _ in labels], drop=(), compute=compute
@@ -203,9 +211,17 @@ def _prepare_labels(
     return [_prepare_label(dataset, name, grid, options) for name in labels]
 
 
+def _check_label_name(name: str) -> None:
+    """Check that a label image can have a group of its name."""
+    if not name or name.startswith((".", "__")) or name == "zarr.json" or set(name) & set("/\\"):
+        msg = f"A label image cannot be called {name!r}, which is no name of a group: rename it."
+        raise OmeZarrError(msg)
+
+
 def _prepare_label(dataset: xr.Dataset, name: str, grid: _Grid, options: Options) -> Work:
     """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
     label = dataset[name]
+    _check_label_name(name)
     _check_integers(name, label)
     dims = [axis.name for axis in grid.axes]
     foreign = [str(dim) for dim in label.dims if dim not in dims]
