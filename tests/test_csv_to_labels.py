@@ -280,9 +280,7 @@ def test_consolidated_metadata_follow(tmp_path: Path, version: str) -> None:
 
 # ── the same as ome-zarr-py, where that works ────────────────────────────────────────────────────
 
-NAMES = st.text("abcdefg #µ(),", min_size=1, max_size=6).filter(
-    lambda name: name.strip() == name and "," not in name and "#" not in name and name != "id"
-)
+NAMES = st.text("abcdefg µ()", min_size=1, max_size=6).filter(lambda name: name == name.strip())
 TEXTS: dict[str, st.SearchStrategy[str]] = {
     "d": st.floats(allow_nan=False, allow_infinity=False).map(repr)
     | st.integers(-(2**70), 2**70).map(str)

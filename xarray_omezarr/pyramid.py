@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.reducers import reduced_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
-
     from xarray_omezarr.reducers import Boundary
+
+    #: The sizes of all chunks along each axis, as dask has them.
+    Chunks = tuple[tuple[int, ...], ...]
 
 #: Spatial axes longer than this get a further level by default.
 LARGE = 256
@@ -106,7 +109,7 @@ def check_factors(
             raise OmeZarrError(msg)
         factors = tuple(level.get(dim, 1) for dim in dims)
         for dim, factor, before, size in zip(dims, factors, previous, shape, strict=True):
-            if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
+            if not isinstance(factor, (int, np.integer)) or factor is True or factor < 1:
                 msg = f"{what}: the factor of '{dim}' is {factor!r}; expected a whole number ≥ 1."
                 raise OmeZarrError(msg)
             if factor % before:
@@ -122,8 +125,8 @@ def check_factors(
         if factors == previous:
             msg = f"{what} is no coarser than the level before; expected a factor that grows."
             raise OmeZarrError(msg)
-        checked.append(factors)
-        previous = factors
+        previous = tuple(map(int, factors))
+        checked.append(previous)
     return checked
 
 
@@ -175,11 +178,11 @@ def default_chunks(
 
 
 def _aligned(chunk: int, source: int, size: int) -> int:
-    """Give the chunk closest in size that divides a source's chunk, or consists of such."""
+    """Give a chunk of about the same size that divides a source's chunk, or consists of such."""
     if chunk >= size or chunk % source == 0 or source % chunk == 0:
         return chunk
-    divisors = [d for d in range(1, source + 1) if source % d == 0]
-    return min(divisors, key=lambda d: abs(math.log(d / chunk)))
+    near = [d for d in range(-(-chunk // 2), 2 * chunk + 1) if source % d == 0 or d % source == 0]
+    return min(near, key=lambda d: abs(math.log(d / chunk)), default=chunk)
 
 
 def layout(
@@ -332,14 +335,14 @@ def plan_pyramid(
     *,
     method: str,
     boundary: Boundary,
-    source_chunks: Sequence[int] | None = None,
+    source_chunks: Chunks | None = None,
 ) -> Plan:
     """Plan the blocks of a pyramid, each level of which is reduced from the one above.
 
     A block is a box of whole shards (else chunks) of every level that it fills, so that no two
-    blocks write to one object; and of whole chunks of the source where these are known, so that
-    each is read once. It fills as many levels as fit into `BLOCK_BYTES`; the rest is reduced from
-    the last level written, in a further pass over that much smaller level.
+    blocks write to one object; and of whole chunks of the source, where these are of one size and
+    that does not make it too large. It fills as many levels as fit into `BLOCK_BYTES`; the rest is
+    reduced from the last level written, in a further pass over that much smaller level.
     """
     passes: list[Pass] = []
     done = 0
@@ -347,9 +350,8 @@ def plan_pyramid(
         source = None if done == 0 else done - 1
         finest = levels[0 if source is None else source]
         box = _whole(levels[done].unit, finest, levels[done])
-        chunks = source_chunks if source is None else levels[done - 1].chunks
-        if source is None and chunks is not None:
-            box = _common(box, chunks, finest.shape)
+        chunks = source_chunks if source is None else None
+        box = _with_source(box, chunks, finest.shape, dtype.itemsize)
         filled = [done]
         for number in range(done + 1, len(levels)):
             larger = _common(box, _whole(levels[number].unit, finest, levels[number]), finest.shape)
@@ -368,17 +370,33 @@ def plan_copies(
     dims: Sequence[str],
     dtype: np.dtype[Any],
     levels: Sequence[LevelPlan],
-    source_chunks: Sequence[Sequence[int] | None],
+    source_chunks: Sequence[Chunks | None],
 ) -> Plan:
     """Plan levels that are all there already: each is written as it is."""
     passes = []
     for number, (level, chunks) in enumerate(zip(levels, source_chunks, strict=True)):
-        box = _whole(level.unit, level, level)
-        if chunks is not None:
-            box = _common(box, chunks, level.shape)
+        box = _with_source(_whole(level.unit, level, level), chunks, level.shape, dtype.itemsize)
         box = _grown(box, level.shape, dtype.itemsize)
         passes.append(Pass(None, (number,), box, level.shape, _held(box, chunks, level.shape)))
     return Plan(tuple(dims), dtype, tuple(levels), tuple(passes), COPY, "pad")
+
+
+def chunk_sizes(chunks: Chunks) -> tuple[int, ...]:
+    """Give the size that most chunks have along each axis; those at the ends may be smaller."""
+    return tuple(sizes[1] if len(sizes) > 2 else max(sizes) for sizes in chunks)  # noqa: PLR2004
+
+
+def _with_source(
+    box: tuple[int, ...], chunks: Chunks | None, shape: Sequence[int], itemsize: int
+) -> tuple[int, ...]:
+    """Make a box one of whole chunks of the source as well, unless that is too large to hold."""
+    if chunks is None:
+        return box
+    # Where the first chunk is another one, as in a crop, no box begins where chunks do.
+    sizes = [size[0] if len(set(size[:-1])) <= 1 and size[-1] <= size[0] else 1 for size in chunks]
+    whole = _common(box, sizes, shape)
+    smallest = math.prod(map(max, box, sizes))
+    return whole if math.prod(whole) * itemsize <= max(LARGE_BYTES, smallest * itemsize) else box
 
 
 def _grown(box: Sequence[int], shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -390,16 +408,18 @@ def _grown(box: Sequence[int], shape: Sequence[int], itemsize: int) -> tuple[int
     return tuple(grown)
 
 
-def _held(
-    box: Sequence[int], chunks: Sequence[int] | None, shape: Sequence[int]
-) -> tuple[int, ...]:
-    """Give the box of whole chunks of the source that a block touches."""
+def _held(box: Sequence[int], chunks: Chunks | None, shape: Sequence[int]) -> tuple[int, ...]:
+    """Give the largest box of whole chunks of the source that a block touches."""
     if chunks is None:
         return tuple(box)
-    return tuple(
-        b if b % c == 0 or b >= n else min(b + 2 * c, n)
-        for b, c, n in zip(box, chunks, shape, strict=True)
-    )
+    held = []
+    for b, sizes, n in zip(box, chunks, shape, strict=True):
+        ends = np.cumsum(sizes)
+        starts = np.arange(0, n, b)
+        first = np.searchsorted(ends, starts, side="right")
+        last = np.searchsorted(ends, np.minimum(starts + b, n), side="left")
+        held.append(int((ends[last] - (ends - sizes)[first]).max()))
+    return tuple(held)
 
 
 def _whole(unit: Sequence[int], source: LevelPlan, target: LevelPlan) -> tuple[int, ...]:

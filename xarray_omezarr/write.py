@@ -519,7 +519,7 @@ def _prepare(
         plans,
         method=options.method,
         boundary=options.boundary,
-        source_chunks=_source_chunks(array),
+        source_chunks=array.chunks,
     )
     made = options.method if len(factors) > 1 else None
     image = _image(array, axes, transforms, version, name)
@@ -540,7 +540,7 @@ def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str 
         [axis.name for axis in axes],
         ordered[0].dtype,
         plans,
-        [_source_chunks(array) for array in ordered],
+        [array.chunks for array in ordered],
     )
     sources = tuple(array.variable for array in ordered)
     image = _image(ordered[0], axes, transforms, version, name)
@@ -594,7 +594,7 @@ def _work(
 
 
 def _warn_of_memory(plan: Plan, array: xr.DataArray, axes: Sequence[Axis]) -> None:
-    source = _source_chunks(array)
+    source = _source_sizes(array)
     spatial = [axis.type == "space" for axis in axes]
     smaller = pyramid.default_chunks(array.shape, array.dtype.itemsize, spatial, source)
     came = "" if source is None else f" The pixels come in chunks of {'×'.join(map(str, source))}."
@@ -612,8 +612,8 @@ def _factors(
 ) -> list[tuple[int, ...]]:
     levels = options.levels
     first = (1,) * len(axes)
-    if levels is None or isinstance(levels, int):
-        if isinstance(levels, int) and (isinstance(levels, bool) or levels < 1):
+    if levels is None or isinstance(levels, (int, np.integer)):
+        if levels is not None and (isinstance(levels, bool) or levels < 1):
             msg = f"levels={levels!r}: expected the number of levels in all, 1 or more."
             raise OmeZarrError(msg)
         spacing = [
@@ -632,11 +632,9 @@ def _factors(
     return [first, *further]
 
 
-def _source_chunks(array: xr.DataArray) -> tuple[int, ...] | None:
-    """Give the chunks of a dask array; 1 along an axis where they are not of one size."""
-    if array.chunks is None:
-        return None
-    return tuple(c[0] if len(set(c[:-1])) <= 1 and c[-1] <= c[0] else 1 for c in array.chunks)
+def _source_sizes(array: xr.DataArray) -> tuple[int, ...] | None:
+    """Give the size that most chunks of a dask array have."""
+    return None if array.chunks is None else pyramid.chunk_sizes(array.chunks)
 
 
 def _chunking(
@@ -650,7 +648,7 @@ def _chunking(
     sizes = {str(dim): size for dim, size in array.sizes.items()}
     spatial = [axis.type == "space" for axis in axes]
     default = pyramid.default_chunks(
-        array.shape, array.dtype.itemsize, spatial, _source_chunks(array)
+        array.shape, array.dtype.itemsize, spatial, _source_sizes(array)
     )
     chunks = dict(zip(sizes, default, strict=True))
     opened = array.variable.encoding.get("preferred_chunks", {})
