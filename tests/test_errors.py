@@ -392,7 +392,7 @@ def test_read_only_target(tmp_path: Path) -> None:
     store = zarr.storage.LocalStore(tmp_path, read_only=True)
     with pytest.raises(OmeZarrError) as error:
         image().omezarr.to_zarr(store, mode="w")
-    says(error, str(tmp_path), "reading")
+    says(error, str(tmp_path), "read-only")
 
 
 @pytest.mark.parametrize(

@@ -346,9 +346,9 @@ def label_images(dataset: xr.Dataset) -> list[str]:
 def check_labels(dataset: xr.Dataset, labels: Sequence[str]) -> list[str]:
     """Check that the variables named as label images are there."""
     absent = [name for name in labels if name not in dataset.data_vars]
-    if absent or isinstance(labels, str):
+    if absent or isinstance(labels, str) or len(set(labels)) != len(labels):
         found = ", ".join(map(str, dataset.data_vars)) or "none"
-        msg = f"labels={labels!r}: expected a list of variables; of these there are: {found}."
+        msg = f"labels={labels!r}: expected a list of variables, each once; there are: {found}."
         raise OmeZarrError(msg)
     for name in labels:
         if dataset[name].dtype.kind not in "iu":
@@ -481,11 +481,11 @@ def renamed_channels(
     if names is not None and len(set(names)) != count:
         msg = f"names={list(names)}: expected names that differ from each other."
         raise OmeZarrError(msg)
-    for color in colors or ():
+    for color in () if colors is None else colors:
         if not re.fullmatch("#?[0-9a-fA-F]{6}", str(color)):
             msg = f"colors: {color!r}; expected six hexadecimal digits, like '00FF00'."
             raise OmeZarrError(msg)
-    for pair in windows or ():
+    for pair in () if windows is None else windows:
         if len(pair) != 2 or not all(math.isfinite(value) for value in pair):  # noqa: PLR2004
             msg = f"windows: {pair!r}; expected two finite numbers, where it starts and ends."
             raise OmeZarrError(msg)

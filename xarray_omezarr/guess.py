@@ -25,7 +25,13 @@ def local_path(target: object) -> Path | None:
         return None
     if target.startswith("file://"):
         return Path(unquote(urlsplit(target).path))
-    return None if _URL.match(target) else Path(target).expanduser()
+    if _URL.match(target):
+        return None
+    try:
+        return Path(target).expanduser()
+    except RuntimeError:
+        # There is no such user, so that this is no home of anybody, but a name like any other.
+        return Path(target)
 
 
 def peek(target: object) -> str | None:
@@ -43,6 +49,9 @@ def peek(target: object) -> str | None:
         if attributes is None or getattr(metadata, "node_type", None) != "group":
             return None
         return spec.kind(dict(attributes), getattr(metadata, "zarr_format", 3))
+    if (path / ".omezarr.json").is_file() and not (path / "zarr.json").exists():
+        # A write that has not finished: this package can say so.
+        return "image"
     for zarr_format, file in ((3, "zarr.json"), (2, ".zattrs")):
         try:
             content = json.loads((path / file).read_bytes())

@@ -183,7 +183,10 @@ def positions_of(values: NDArray[Any], what: str) -> NDArray[np.float64]:
     if not np.isfinite(positions).all() or (
         values.dtype.kind == "m" and bool(np.isnat(values).any())
     ):
-        worst = int(np.argmin(np.isfinite(positions)))
+        bad = ~np.isfinite(positions)
+        if values.dtype.kind == "m":
+            bad |= np.isnat(values)
+        worst = int(np.argmax(bad))
         msg = f"{what} is {values[worst]} at index {worst}; expected finite numbers."
         raise OmeZarrError(msg)
     return positions

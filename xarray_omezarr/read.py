@@ -43,9 +43,9 @@ def open_level(
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node)
     count = len(image.levels)
-    if not isinstance(level, int) or not -count <= level < count:
+    if not isinstance(level, (int, np.integer)) or not -count <= level < count:
         raise _no_such_level(place, image, node.zarr_format, level)
-    index = level % count
+    index = int(level) % count
     array = _opened(storage.open_arrays(place, [image.levels[index].path], node.zarr_format)[0])
     dataset = _dataset(place, image, index, array, drop_variables)
     if labels:
@@ -154,11 +154,7 @@ def _labels(
         listed = spec.label_names(
             folder.attributes, folder.zarr_format, place=inside.name, warn=warn
         )
-    # "unlisted groups MAY be labels" (0.1 to 0.4, labels).
-    unlisted = [
-        n for n in storage.list_groups(inside) if n not in {p.split("/")[0] for p in listed}
-    ]
-    there = [*listed, *unlisted]
+    there = [*listed, *_unlisted(inside, listed, known=folder is not None)]
     absent = [name for name in names or () if name not in there]
     if absent:
         msg = (
@@ -167,7 +163,7 @@ def _labels(
         )
         raise OmeZarrError(msg)
     wanted = there if names is None else list(names)
-    found = []
+    labels = []
     contents = storage.fetch_each(inside, wanted, node.zarr_format)
     for name, label in zip(wanted, contents, strict=True):
         try:
@@ -180,11 +176,22 @@ def _labels(
                 warn=warn,
             )
         except OmeZarrError as error:
-            if name in listed or names is not None:
+            if names is not None:
+                raise
+            if name in listed:
                 warn(f"{error} The label image '{name}' is left out.")
             continue
-        found.append(_Label(name, label, image))
-    return found
+        labels.append(_Label(name, label, image))
+    return labels
+
+
+def _unlisted(inside: Place, listed: Sequence[str], *, known: bool) -> list[str]:
+    """Find label images that no list names: "unlisted groups MAY be labels" (0.1 to 0.4)."""
+    on_disk = inside.owned and local_path(inside.name) is not None
+    if not (on_disk or known):
+        return []
+    heads = {path.split("/")[0] for path in listed}
+    return [name for name in storage.list_groups(inside) if name not in heads]
 
 
 def _as_label(dataset: xr.Dataset, name: str) -> xr.Dataset:
@@ -262,6 +269,9 @@ def _same(one: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
 def _table(label: _Label, place: Place, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
     """Read the properties and colours of a label image."""
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+    ome = spec.ome_attributes(label.node.attributes, label.node.zarr_format)
+    if not isinstance(ome.get("image-label", {}), dict):
+        warn(f"{place.name}: 'image-label' is {ome['image-label']!r:.80}, not an object; left out")
     about = spec.image_label(label.node.attributes, label.node.zarr_format)
     found = properties.parse(
         about.get("properties"), about.get("colors"), place=place.name, warn=warn

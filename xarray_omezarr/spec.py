@@ -228,7 +228,7 @@ def _levels(
         if not isinstance(dataset, dict):
             msg = f"{place}: '{key}' is {dataset!r:.80}; expected an object with a path."
             raise OmeZarrError(msg)
-        path = _path(dataset.get("path"), f"{place}: '{key}.path'")
+        path = check_path(dataset.get("path"), f"{place}: '{key}.path'")
         # "MUST contain exactly one scale" (0.4 and 0.5).
         if dataset.get("coordinateTransformations") not in (None, []):
             own = _transform(
@@ -312,7 +312,7 @@ def _without_zeros(
     return transform.replaced(dict.fromkeys(zeros, (1.0, 0.0)))
 
 
-def _path(path: object, what: str) -> str:
+def check_path(path: object, what: str) -> str:
     """Check that a path in metadata leads to something below its group."""
     if not isinstance(path, str) or not path.strip("/"):
         msg = f"{what} is {path!r:.80}; expected the path of an array below the group."
@@ -377,9 +377,14 @@ def without_table(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def format_of(document: Mapping[str, Any]) -> int:
+    """Say which format of Zarr the attributes of an image's group come from."""
+    return V2 if "multiscales" in document else V3
+
+
 def image_name(document: Mapping[str, Any]) -> str | None:
     """Give the name in the attributes of an image's group."""
-    multiscales = ome_attributes(document, 3).get("multiscales") or [{}]
+    multiscales = ome_attributes(document, format_of(document)).get("multiscales") or [{}]
     name = multiscales[0].get("name")
     return name if isinstance(name, str) else None
 
@@ -401,7 +406,7 @@ def label_names(
     names = []
     for i, name in enumerate(listed):
         try:
-            names.append(_path(name, f"{place}: 'labels[{i}]'"))
+            names.append(check_path(name, f"{place}: 'labels[{i}]'"))
         except OmeZarrError as error:
             warn(f"{error} Left out.")
     return list(dict.fromkeys(names))
@@ -446,7 +451,7 @@ def image_attributes(
         JSON that can be stored as it is.
     """
     old = image.document
-    old_ome = ome_attributes(old, 3)
+    old_ome = ome_attributes(old, format_of(old))
     nested = ZARR_FORMATS[image.version] == V3
     first = (old_ome.get("multiscales") or [{}])[0]
     multiscale = {
@@ -562,9 +567,11 @@ def complete_channels(channels: Sequence[Channel], dtype: np.dtype[Any]) -> tupl
     "Each channel MUST contain color and window" (0.4 and 0.5). The range of a window is that of
     the dtype, from 0 to 1 for floating point, and what is shown is all of it.
     """
+    lowest: float
+    highest: float
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
-        lowest, highest = float(info.min), float(info.max)
+        lowest, highest = int(info.min), int(info.max)
     else:
         lowest, highest = 0.0, 1.0
     completed = []
@@ -660,8 +667,8 @@ def _channel_json(channel: Channel, old: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("min", "max", "start", "end"):
         value = getattr(channel.window, key)
         if value is not None and window.get(key) != value:
-            whole = float(value).is_integer() and repr(float(value)) != "-0.0"
-            window[key] = int(value) if whole else float(value)
+            whole = isinstance(value, int) or (value.is_integer() and repr(value) != "-0.0")
+            window[key] = int(value) if whole else value
     if window:
         new["window"] = window
     return new

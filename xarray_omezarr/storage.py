@@ -236,6 +236,13 @@ def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Nod
 
 def list_groups(place: Place) -> list[str]:
     """List the folders below a group, where that costs next to nothing: on disk and in memory."""
+    path = local_path(place.name) if place.owned else None
+    if path is not None:
+        return (
+            sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+            if path.is_dir()
+            else []
+        )
 
     async def collect() -> list[str]:
         names = [name.strip("/") async for name in place.store.list_dir(place.path)]
@@ -524,12 +531,14 @@ class Target:
     """The paths of arrays that go when this write is finished."""
     before: tuple[bytes | None, bytes | None]
     """The metadata files that were there when the write began."""
+    journal: bytes | None
+    """The journal that was there."""
     attributes: Mapping[str, Any]
     """Attributes of the group that are not OME-Zarr's, and stay."""
 
 
-def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool) -> Target:
-    """Claim a place for an image of so many levels, without touching what is there.
+def prepare(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool) -> Target:
+    """Look at a place for an image of so many levels, and touch nothing.
 
     Raises
     ------
@@ -540,44 +549,80 @@ def begin(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool
         msg = f"mode={mode!r} is not known; expected 'w-' (refuse what exists) or 'w' (replace)."
         raise OmeZarrError(msg)
     _check_writable(place)
-    v3, v2, old_journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
+    v3, v2, journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
     try:
-        node = None if v3 is None and v2 is None else fetch(place)
-        journal = {} if old_journal is None else _parse(old_journal, place, JOURNAL)
+        node = None if v3 is None and v2 is None else _node(place, v3, v2)
+        unfinished = _journalled(place, journal)
     except OmeZarrError as error:
         msg = f"{error} It was left untouched."
         raise OmeZarrFileExistsError(msg) from error
-    unfinished = [p for key in ("paths", "superseded") for p in journal.get(key, [])]
-    _check_replaceable(place, node, mode, unfinished=old_journal is not None, label=label)
+    _check_replaceable(place, node, mode, unfinished=journal is not None, label=label)
     if node is not None and not label and spec.image_label(node.attributes, node.zarr_format):
-        msg = (
-            f"{place.name} is a label image, which an image does not replace. It was left as it is."
-        )
+        msg = f"{place.name} is a label image, which no image replaces. It was left untouched."
         raise OmeZarrFileExistsError(msg)
-    current = _dataset_paths(node)
-    # Plain numbers where they are free; with the token of this write where anything else is, or
+    # Plain numbers where there is nothing; with the token of this write where anything else is, or
     # may still be written by somebody else.
     token = secrets.token_hex(4)
-    fresh = node is None and not unfinished
-    target = Target(
+    fresh = node is None and journal is None
+    return Target(
         place=place,
         zarr_format=zarr_format,
         token=token,
         paths=tuple(str(i) if fresh else f"{i}-{token}" for i in range(levels)),
-        superseded=tuple(dict.fromkeys([*current, *unfinished])),
+        superseded=tuple(dict.fromkeys([*_dataset_paths(node), *unfinished])),
         before=(v3, v2),
-        attributes=_foreign_attributes(node),
+        journal=journal,
+        attributes=_foreign_attributes(place, node, v3),
     )
-    _write_json(
-        place,
-        JOURNAL,
-        {
-            "write": token,
-            "paths": list(target.paths),
-            "superseded": list(target.superseded),
-        },
+
+
+def _journalled(place: Place, journal: bytes | None) -> list[str]:
+    """Read what a write that did not finish has left: paths below the group, and nothing else."""
+    found = {} if journal is None else _parse(journal, place, JOURNAL)
+    paths = [path for key in ("paths", "superseded") for path in found.get(key) or ()]
+    return [spec.check_path(path, f"{place.name}/{JOURNAL}: a path") for path in paths]
+
+
+def claim(target: Target) -> None:
+    """Enter a write into the journal of its place.
+
+    Raises
+    ------
+    OmeZarrError
+        Where somebody else was first.
+    """
+    place = target.place
+    entry = {
+        "write": target.token,
+        "paths": list(target.paths),
+        "superseded": list(target.superseded),
+    }
+    if target.journal is not None:
+        _write_json(place, JOURNAL, entry)
+        return
+
+    async def enter() -> None:
+        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
+        await place.store.set_if_not_exists(place.key(JOURNAL), _buffer(entry))
+
+    sync(enter())
+    if not _holds(target):
+        raise _taken(place)
+
+
+def _holds(target: Target) -> bool:
+    """Say whether the journal of a place still names this write."""
+    (journal,) = read_bytes(target.place, JOURNAL)
+    if journal is None:
+        return False
+    return _parse(journal, target.place, JOURNAL).get("write") == target.token
+
+
+def _taken(place: Place) -> OmeZarrError:
+    return OmeZarrError(
+        f"{place.name} was written to by somebody else while this image was being written; "
+        "what they wrote stands. Write again, or to another path."
     )
-    return target
 
 
 def _check_writable(place: Place) -> None:
@@ -590,21 +635,30 @@ def _check_writable(place: Place) -> None:
         msg = f"{path} exists and is a file; it was left untouched. Write to another path."
         raise OmeZarrFileExistsError(msg)
     for folder in () if path is None else path.absolute().parents:
-        if (folder / ".zarray").exists() or _is_array(folder / "zarr.json"):
+        if (folder / ".zarray").exists() or _describes_array(_content(folder / "zarr.json")):
             raise _inside_array(place, str(folder))
     parts = place.path.split("/")
-    for depth in range(1, len(parts) if place.path and path is None else 0):
+    for depth in range(len(parts) if place.path and path is None else 0):
         above = replace(place, path="/".join(parts[:depth]))
         v2, v3 = read_bytes(above, ".zarray", "zarr.json")
-        if v2 is not None or (v3 is not None and b'"array"' in v3):
-            raise _inside_array(place, above.path)
+        if v2 is not None or _describes_array(v3):
+            raise _inside_array(place, above.path or str(place.store))
 
 
-def _is_array(file: Path) -> bool:
+def _content(file: Path) -> bytes | None:
     try:
-        return b'"array"' in file.read_bytes()
+        return file.read_bytes()
     except OSError:
+        return None
+
+
+def _describes_array(content: bytes | None) -> bool:
+    """Say whether metadata of Zarr v3 are those of an array."""
+    try:
+        document = json.loads(content or b"{}")
+    except ValueError:
         return False
+    return isinstance(document, dict) and document.get("node_type") == "array"
 
 
 def _inside_array(place: Place, array: str) -> OmeZarrFileExistsError:
@@ -659,15 +713,17 @@ def _dataset_paths(node: Node | None) -> list[str]:
     return [level.path for level in image.levels]
 
 
-def _foreign_attributes(node: Node | None) -> dict[str, Any]:
+def _foreign_attributes(place: Place, node: Node | None, v3: bytes | None) -> dict[str, Any]:
+    """Give the attributes of a group that are not OME-Zarr's."""
     if node is None:
         return {}
+    besides: dict[str, Any] = {}
+    if node.zarr_format == spec.V2 and v3 is not None:
+        # A group of Zarr v3 that says nothing of OME-Zarr may say something else.
+        besides = _parse(v3, place, _METADATA[3]).get("attributes") or {}
     ome = spec.ome_attributes(node.attributes, node.zarr_format)
-    if ome is not node.attributes:
-        return {key: value for key, value in node.attributes.items() if key != "ome"}
-    return {
-        key: value for key, value in node.attributes.items() if key not in ("multiscales", "omero")
-    }
+    own = {"ome"} if ome is not node.attributes else {"multiscales", "omero"}
+    return besides | {key: value for key, value in node.attributes.items() if key not in own}
 
 
 def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[str, Any]) -> bytes:
@@ -770,13 +826,12 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
         Where somebody else has written to the place meanwhile; theirs stands.
     """
     place = target.place
-    v3, v2, journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
-    if (v3, v2) != target.before or journal is None or target.token not in journal.decode():
-        msg = (
-            f"{place.name} was written to by somebody else while this image was being written; "
-            "what they wrote stands. Write again, or to another path."
-        )
-        raise OmeZarrError(msg)
+    v3, v2 = read_bytes(place, _METADATA[3], _METADATA[2])
+    if (v3, v2) != target.before or not _holds(target):
+        # Arrays with this write's token in their path are nobody else's.
+        own = [path for path in target.paths if target.token in path]
+        remove_arrays(place, own, {target.zarr_format})
+        raise _taken(place)
     ensure_parents(place, target.zarr_format)
     merged = {**target.attributes, **attributes}
     old_format = 3 if v3 is not None else 2
@@ -810,8 +865,11 @@ def label_paths(place: Place) -> list[str]:
     )
 
 
-def list_label(target: Target, name: str) -> None:
-    """Enter a label image into the list of its image's labels."""
+def list_label(target: Target) -> None:
+    """Enter a label image into the list of its image's labels, if it lies below one."""
+    _, found, name = f"/{target.place.path}".rpartition("/labels/")
+    if not found:
+        return
     image = _image_of(target, name)
     listed = label_paths(image)
     _write_labels(image, listed if name in listed else [*listed, name], target.zarr_format)
@@ -856,9 +914,17 @@ def _write_labels(image: Place, names: Sequence[str], zarr_format: int) -> None:
 
 
 def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) -> None:
-    """Remove arrays, their metadata first: without these, nobody takes missing chunks for zeros."""
+    """Remove arrays, their metadata first: without these, nobody takes missing chunks for zeros.
+
+    What has turned out to be a group, whatever the metadata of an image said of it, stays.
+    """
 
     async def remove(path: str) -> None:
+        group = await place.store.get(place.key(path, "zarr.json"), default_buffer_prototype())
+        if (group is not None and not _describes_array(group.to_bytes())) or (
+            await place.store.exists(place.key(path, ".zgroup"))
+        ):
+            return
         for zarr_format in formats:
             await place.store.delete(place.key(path, _ARRAY_METADATA[zarr_format]))
         await place.store.delete_dir(place.key(path))

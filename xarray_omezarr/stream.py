@@ -8,7 +8,7 @@ so that the same code runs on threads, on processes and on a cluster.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -44,8 +44,8 @@ class Work:
     codecs: Mapping[str, Any]
     label: str | None = None
     """The name of the label image that this is, below the image's own group."""
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What there is to say of the labels: `properties` and `colors`, as JSON."""
+    about: Mapping[str, Any] | None = None
+    """What there is to say of labels, `properties` and `colors` as JSON; None of other images."""
 
 
 class _Job:
@@ -59,6 +59,7 @@ class _Job:
         sources: Sequence[xr.Variable | None],
     ) -> None:
         self.plan = work.plan
+        self.is_label = work.about is not None
         self.target = target
         self.arrays = arrays
         self.sources = sources
@@ -72,7 +73,7 @@ class _Job:
             ),
             method=work.method,
             resized=work.resized,
-            about=None if work.label is None else work.about,
+            about=work.about,
         )
 
     def read(self, step: Pass, box: tuple[slice, ...]) -> np.ndarray[Any, Any]:
@@ -119,12 +120,12 @@ def _all_done(*tasks: object) -> None:
     del tasks
 
 
-def _finish(job: _Job, label: str | None, drop: Sequence[str], *after: object) -> None:
+def _finish(job: _Job, drop: Sequence[str], *after: object) -> None:
     """Make the arrays the image, or a label image of it."""
     del after
     storage.commit(job.target, job.attributes)
-    if label is not None:
-        storage.list_label(job.target, label)
+    if job.is_label:
+        storage.list_label(job.target)
     if drop:
         storage.drop_labels(job.target, drop)
 
@@ -162,15 +163,17 @@ def write(
         for work, f in zip(works, formats, strict=True)
     ]
     targets = [
-        storage.begin(
+        storage.prepare(
             place if work.label is None else place.below("labels", work.label),
             mode=mode,
             zarr_format=f,
             levels=len(work.plan.levels),
-            label=work.label is not None,
+            label=work.about is not None,
         )
         for work, mode, f in zip(works, modes, formats, strict=True)
     ]
+    for target in targets:
+        storage.claim(target)
     jobs, written = [], []
     for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
@@ -181,7 +184,7 @@ def write(
     # is first, and its labels after it.
     finish = delayed(_finish, pure=False)
     for work, job in zip(works, jobs, strict=True):
-        task = finish(job, work.label, drop if work.label is None else (), task, *written)
+        task = finish(job, drop if work.label is None else (), task, *written)
     if not compute:
         return cast("Delayed", task)
     # A store in this process's memory is written to by this process.

@@ -67,7 +67,7 @@ class _Grid:
     axes: tuple[Axis, ...]
     factors: tuple[tuple[int, ...], ...]
     transforms: tuple[ScaleTranslation, ...]
-    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     version: str
     method: str
     boundary: Boundary
@@ -109,7 +109,7 @@ def write_image(
         axes=work.image.axes,
         factors=tuple(level.factors for level in work.plan.levels),
         transforms=tuple(level.transform for level in work.image.levels),
-        shape=work.plan.levels[0].shape,
+        shapes=tuple(level.shape for level in work.plan.levels),
         version=work.image.version,
         method=method,
         boundary=options.boundary,
@@ -152,7 +152,7 @@ def write_levels(
         axes=work.image.axes,
         factors=(),
         transforms=tuple(level.transform for level in work.image.levels),
-        shape=work.plan.levels[0].shape,
+        shapes=tuple(level.shape for level in work.plan.levels),
         version=work.image.version,
         method="mode",
         boundary="pad",
@@ -274,6 +274,7 @@ def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
     """Check that a label image lies on the pixels of its image."""
     base = grid.transforms[0]
     own = coordinates.geometry_of(label)
+    units = {axis.name: axis.unit for axis in coordinates.axes_of(label, {})}
     for i, axis in enumerate(grid.axes):
         if axis.name not in label.dims:
             continue
@@ -283,10 +284,17 @@ def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
         )
         off = max(abs(found[0] - scale), abs(found[1] - translation)) / abs(scale)
         size = label.sizes[axis.name]
-        if size != grid.shape[i] or (off > lattice.SAME and not axis.is_channel):
+        unit = units[axis.name]
+        if unit and axis.unit and unit != axis.unit:
+            msg = (
+                f"The label image '{name}' is in {unit} along '{axis.name}', its image in "
+                f"{axis.unit}. Labels lie on the pixels of their image."
+            )
+            raise OmeZarrError(msg)
+        if size != grid.shapes[0][i] or (off > lattice.SAME and not axis.is_channel):
             msg = (
                 f"The label image '{name}' has {size} pixels of {found[0]:g} from {found[1]:g} "
-                f"along '{axis.name}'; its image has {grid.shape[i]} of {scale:g} from "
+                f"along '{axis.name}'; its image has {grid.shapes[0][i]} of {scale:g} from "
                 f"{translation:g}. Labels lie on the pixels of their image."
             )
             raise OmeZarrError(msg)
@@ -331,7 +339,7 @@ def _grid_of(place: storage.Place) -> _Grid:
         axes=image.axes,
         factors=tuple(factors),
         transforms=tuple(level.transform for level in image.levels),
-        shape=tuple(shapes[0]),
+        shapes=tuple(map(tuple, shapes)),
         version=image.version,
         method="mode" if moved else "nearest",
         boundary=fitting[0],
@@ -361,25 +369,23 @@ def _labels_to_drop(
         raise OmeZarrFileExistsError(msg)
     old = _grid_of(place)
     same = (
-        old.shape == grid.shape
+        old.shapes == grid.shapes
         and [a.name for a in old.axes] == [a.name for a in grid.axes]
         and spec.ZARR_FORMATS[old.version] == spec.ZARR_FORMATS[grid.version]
         and all(
-            abs(a - b) <= lattice.SAME * abs(s)
+            abs(a - b) <= lattice.SAME * abs(scale)
+            for one, other in zip(old.transforms, grid.transforms, strict=True)
             for key in ("scale", "translation")
-            for a, b, s in zip(
-                getattr(old.transforms[0], key),
-                getattr(grid.transforms[0], key),
-                grid.transforms[0].scale,
-                strict=True,
+            for a, b, scale in zip(
+                getattr(one, key), getattr(other, key), grid.transforms[0].scale, strict=True
             )
         )
     )
     if not same:
         msg = (
             f"{place.name} has label images, {names}, that do not lie on the pixels of the new "
-            "image, or are of another Zarr format: they cannot be kept. Write to another path, or "
-            "give them up by existing_labels='drop'. Nothing was changed."
+            "image and its levels, or are of another Zarr format: they cannot be kept. Write to "
+            "another path, or give them up by existing_labels='drop'. Nothing was changed."
         )
         raise OmeZarrFileExistsError(msg)
     return ()
@@ -498,6 +504,9 @@ def _prepare(
 ) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
+    if _is_label(array) and options.method == "mean":
+        # The mean of two labels is a third one.
+        options = replace(options, method="mode")
     reducers.check_method(options.method)
     if options.boundary not in ("pad", "trim"):
         msg = f"boundary={options.boundary!r} is not known; expected 'pad' or 'trim'."
@@ -526,11 +535,25 @@ def _prepare(
     return _work(array, (array.variable,), plan, image, made=made, options=options)
 
 
+def _is_label(array: xr.DataArray) -> bool:
+    """Say whether an image was opened from a label image."""
+    document = memory_of(array).document
+    return bool(spec.image_label(document, spec.format_of(document)))
+
+
 def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str | None) -> Work:
     memory = memory_of(arrays[0])
     version = _version(options, memory)
     pairs = [_ordered(array, memory.axes) for array in arrays]
     ordered, axes = [array for array, _ in pairs], pairs[0][1]
+    for number, (_, others) in enumerate(pairs):
+        told = [[(a.name, a.type, a.unit) for a in every] for every in (others, axes)]
+        if told[0] != told[1]:
+            msg = (
+                f"The axes of level {number}, as (name, type, unit), are {told[0]}; those of level "
+                f"0 are {told[1]}. The levels of an image share their axes."
+            )
+            raise OmeZarrError(msg)
     transforms = [_transform(array, axes) for array in ordered]
     _check_one_image(ordered, transforms)
     ones = (1,) * len(axes)
@@ -590,7 +613,8 @@ def _work(
     if plan.block_bytes > pyramid.LARGE_BYTES:
         _warn_of_memory(plan, array, image.axes)
     codecs = _codecs(options, image.version, memory_of(array))
-    return Work(plan, sources, image, made, _resized(array), codecs)
+    about: dict[str, Any] | None = {} if _is_label(array) else None
+    return Work(plan, sources, image, made, _resized(array), codecs, about=about)
 
 
 def _warn_of_memory(plan: Plan, array: xr.DataArray, axes: Sequence[Axis]) -> None:
@@ -725,6 +749,10 @@ def _check_one_image(
                 f"Level {number} has pixels of {transform.scale}, smaller than level "
                 f"{number - 1} with {finer}; levels go from fine to coarse."
             )
+            raise OmeZarrError(msg)
+        coarser = (1 + lattice.SAME) * np.abs(finer) < np.abs(transform.scale)
+        if number and not coarser.any():
+            msg = f"Level {number} has the pixels of level {number - 1}, {finer}: expected coarser."
             raise OmeZarrError(msg)
         for axis, dim in enumerate(array.dims):
             scale = transform.scale[axis]
