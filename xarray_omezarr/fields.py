@@ -136,7 +136,7 @@ def csv_to_labels(
       properties: area, kind
       updated: labels/circle
     """
-    from xarray_omezarr import storage  # brings Zarr
+    from xarray_omezarr import edits, storage  # brings Zarr
 
     read_place = storage.locate(store, group, storage_options=storage_options)
     found = find(read_place, label)
@@ -151,7 +151,7 @@ def csv_to_labels(
         read_options=read_options,
     )
     place = storage.locate(store, group, write=True, storage_options=storage_options)
-    storage.check_replaceable(place)
+    edits.check_replaceable(place)
     update = _Update(sheet, to, overwrite=overwrite, duplicates=duplicates, ids=ids)
     # A file that is ready waits as bytes, which is a tenth of what its objects take.
     files = {field.where: update.apply(field) for field in found}
@@ -159,21 +159,21 @@ def csv_to_labels(
     report = update.report()
     changed = {where: content for where, content in files.items() if content is not None}
     keys = {
-        storage.metadata_key(field.place, field.node.zarr_format): field.where
+        edits.metadata_key(field.place, field.node.zarr_format): field.where
         for field in found
         if field.where in changed
     }
     contents = {key: changed[where] for key, where in keys.items()}
-    failed = storage.replace_files(place.store, contents)
+    failed = edits.replace_files(place.store, contents)
     for zarr_format in (spec.V2, spec.V3):
         done = [
             field.place.path
             for field in found
             if field.node.zarr_format == zarr_format
             and field.where in changed
-            and storage.metadata_key(field.place, zarr_format) not in failed
+            and edits.metadata_key(field.place, zarr_format) not in failed
         ]
-        storage.refresh_consolidated(place, done, zarr_format)
+        edits.refresh_consolidated(place, done, zarr_format)
     if failed:
         raise _failure(read_place.name, keys, failed)
     place.close()
@@ -215,7 +215,7 @@ def find(place: Place, label: str | None) -> list[Field]:
 
     node = storage.fetch(place)
     if node is None:
-        raise storage.nothing(place)
+        raise storage.nothing_there(place)
     kind = node.kind
     if kind == "image" and _is_label(place, node):
         name = (place.path or place.name).rstrip("/").rpartition("/")[2]

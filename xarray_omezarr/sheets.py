@@ -205,9 +205,9 @@ def _not_empty(frame: pd.DataFrame, on: str, raw: Collection[str]) -> NDArray[np
 
 def _content(table: object, storage_options: Mapping[str, Any] | None) -> tuple[str, bytes | str]:
     if isinstance(table, (str, os.PathLike)):
-        from xarray_omezarr import storage  # brings Zarr
+        from xarray_omezarr import edits  # brings Zarr
 
-        return os.fspath(table), storage.read_file(table, storage_options)
+        return os.fspath(table), edits.read_file(table, storage_options)
     reader = getattr(table, "read", None)
     if reader is None:
         msg = (

@@ -1,17 +1,12 @@
 """Zarr, fsspec and the disk: no other file touches them.
 
-An image is written in one way on every store. A journal beside the arrays says what is under way;
-arrays go to paths that no dataset has; one write of the group's metadata makes them the image; what
-they supersede is removed after that, and the journal last. Whatever interrupts this, the old image
-or the new one is there whole, and an image that was never finished has no metadata to be opened by.
+A place is a group in a store, whether there is anything or not; a node is what stands there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import secrets
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,13 +25,11 @@ from zarr.storage import (
     MemoryStore,
     StorePath,
     WrapperStore,
-    ZipStore,
 )
 
 from xarray_omezarr import spec
 from xarray_omezarr.errors import (
     OmeZarrError,
-    OmeZarrFileExistsError,
     OmeZarrFileNotFoundError,
     OmeZarrWarning,
 )
@@ -49,7 +42,6 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-    from xarray_omezarr.pyramid import Plan
 
 T = TypeVar("T")
 
@@ -63,9 +55,9 @@ REQUESTS = 32
 #: Metadata of more bytes than this are written without an indent.
 _LONG = 2**18
 
-_METADATA = {2: ".zattrs", 3: "zarr.json"}
-_ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
-_METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
+METADATA = {2: ".zattrs", 3: "zarr.json"}
+ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
+METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
 @dataclass(frozen=True)
@@ -200,8 +192,8 @@ def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
 
 def fetch(place: Place) -> Node | None:
     """Read the attributes of a group in one round of two requests; None where there is none."""
-    v3, v2 = read_bytes(place, _METADATA[3], _METADATA[2])
-    return _node(place, v3, v2)
+    v3, v2 = read_bytes(place, METADATA[3], METADATA[2])
+    return node_of(place, v3, v2)
 
 
 def fetch_with_labels(place: Place) -> tuple[Node | None, Node | None]:
@@ -210,25 +202,25 @@ def fetch_with_labels(place: Place) -> tuple[Node | None, Node | None]:
     One round of two requests for Zarr v3, and a second one for Zarr v2.
     """
     folder = place.below("labels")
-    v3, labels = read_bytes(place, _METADATA[3], f"labels/{_METADATA[3]}")
-    node = None if v3 is None else _node(place, v3, None)
+    v3, labels = read_bytes(place, METADATA[3], f"labels/{METADATA[3]}")
+    node = None if v3 is None else node_of(place, v3, None)
     if node is not None and node.kind is not None:
         path = local_path(place.name) if place.owned else None
-        both = path is not None and (path / _METADATA[2]).exists()
+        both = path is not None and (path / METADATA[2]).exists()
         return replace(node, both=both), _tolerated(folder, labels, None)
-    v2, old_labels = read_bytes(place, _METADATA[2], f"labels/{_METADATA[2]}")
-    return _node(place, v3, v2), _tolerated(folder, labels, old_labels)
+    v2, old_labels = read_bytes(place, METADATA[2], f"labels/{METADATA[2]}")
+    return node_of(place, v3, v2), _tolerated(folder, labels, old_labels)
 
 
 def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Node | OmeZarrError]:
     """Read the attributes of groups below one, side by side; what is missing is an error."""
-    contents = read_bytes(place, *(f"{name}/{_METADATA[zarr_format]}" for name in names))
+    contents = read_bytes(place, *(f"{name}/{METADATA[zarr_format]}" for name in names))
     found: list[Node | OmeZarrError] = []
     for name, content in zip(names, contents, strict=True):
         inner = place.below(name)
         pair = (content, None) if zarr_format == spec.V3 else (None, content)
         try:
-            found.append(_node(inner, *pair) or OmeZarrError(f"{inner.name} is missing."))
+            found.append(node_of(inner, *pair) or OmeZarrError(f"{inner.name} is missing."))
         except OmeZarrError as error:
             found.append(error)
     return found
@@ -246,7 +238,7 @@ def list_groups(place: Place) -> list[str]:
 
     async def collect() -> list[str]:
         names = [name.strip("/") async for name in place.store.list_dir(place.path)]
-        return sorted(name for name in names if name and name not in _METADATA_FILES)
+        return sorted(name for name in names if name and name not in METADATA_FILES)
 
     if not (isinstance(place.store, LocalStore) or in_memory(place.store)):
         return []
@@ -259,15 +251,16 @@ def list_groups(place: Place) -> list[str]:
 def _tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
     """Read the attributes of a group that may be broken without harm to the image beside it."""
     try:
-        return _node(place, v3, v2)
+        return node_of(place, v3, v2)
     except OmeZarrError as error:
         warnings.warn(f"{error} The labels are left out.", OmeZarrWarning, stacklevel=4)
         return None
 
 
-def _node(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
+def node_of(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
+    """Give what the metadata files of a group say; those of Zarr v3 where both say something."""
     if v3 is not None:
-        document = _parse(v3, place, _METADATA[3])
+        document = parse_json(v3, place, METADATA[3])
         if document.get("node_type") == "array":
             msg = (
                 f"{place.name} is a Zarr array, not a group. "
@@ -283,12 +276,13 @@ def _node(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
         if spec.kind(attributes, 3) or v2 is None:
             return Node(attributes, 3, v2 is not None, document)
     if v2 is not None:
-        document = _parse(v2, place, _METADATA[2])
+        document = parse_json(v2, place, METADATA[2])
         return Node(document, 2, v3 is not None, document)
     return None
 
 
-def _parse(content: bytes, place: Place, file: str) -> dict[str, Any]:
+def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
+    """Parse a metadata file, or say which one is broken."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -312,7 +306,7 @@ def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
     if node is not None and node.kind == "image":
         return node, folder
     if node is None:
-        raise _nothing(place)
+        raise nothing_there(place)
     children = _children(place)
     inside = f" It holds {', '.join(children[:8])}." if children else ""
     found = {
@@ -330,7 +324,7 @@ def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
     raise OmeZarrError(msg)
 
 
-def _nothing(place: Place) -> OmeZarrError:
+def nothing_there(place: Place) -> OmeZarrError:
     """Say what is there where there is no group of Zarr."""
     journal, array, group = read_bytes(place, JOURNAL, ".zarray", ".zgroup")
     if journal is not None:
@@ -385,7 +379,7 @@ def open_arrays(
     """
 
     def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
-        metadata = place.key(path, _ARRAY_METADATA[zarr_format])
+        metadata = place.key(path, ARRAY_METADATA[zarr_format])
         try:
             return zarr.open_array(
                 _WatchedStore(place.store, metadata, f"{place.name}/{path}"),
@@ -400,7 +394,7 @@ def open_arrays(
             )
         except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
             return OmeZarrError(
-                f"{place.name}/{path}/{_ARRAY_METADATA[zarr_format]} describes no array that can "
+                f"{place.name}/{path}/{ARRAY_METADATA[zarr_format]} describes no array that can "
                 f"be opened: {error}. It must be mended or restored; other levels may open."
             )
 
@@ -426,7 +420,7 @@ class _WatchedStore(WrapperStore[Store]):
         return _WatchedStore(store, self._metadata, self._name)
 
     def _is_chunk(self, key: str) -> bool:
-        return key.rpartition("/")[2] not in _METADATA_FILES
+        return key.rpartition("/")[2] not in METADATA_FILES
 
     def _gone(self) -> OmeZarrError:
         return OmeZarrFileNotFoundError(
@@ -514,298 +508,7 @@ def codecs_of(array: zarr.Array[Any]) -> dict[str, Any]:
     return {"zarr_format": array.metadata.zarr_format, "dtype": array.dtype, **codecs}
 
 
-# ── writing ──────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True)
-class Target:
-    """A place that an image is being written to."""
-
-    place: Place
-    zarr_format: int
-    token: str
-    """Names this write; in the journal it says whose the target is."""
-    paths: tuple[str, ...]
-    """The paths of the datasets to be written, which no dataset had before."""
-    superseded: tuple[str, ...]
-    """The paths of arrays that go when this write is finished."""
-    before: tuple[bytes | None, bytes | None]
-    """The metadata files that were there when the write began."""
-    journal: bytes | None
-    """The journal that was there."""
-    attributes: Mapping[str, Any]
-    """Attributes of the group that are not OME-Zarr's, and stay."""
-
-
-def prepare(place: Place, *, mode: str, zarr_format: int, levels: int, label: bool) -> Target:
-    """Look at a place for an image of so many levels, and touch nothing.
-
-    Raises
-    ------
-    OmeZarrFileExistsError
-        Where there is something that the mode does not allow to replace.
-    """
-    if mode not in ("w-", "w"):
-        msg = f"mode={mode!r} is not known; expected 'w-' (refuse what exists) or 'w' (replace)."
-        raise OmeZarrError(msg)
-    _check_writable(place)
-    v3, v2, journal = read_bytes(place, _METADATA[3], _METADATA[2], JOURNAL)
-    try:
-        node = None if v3 is None and v2 is None else _node(place, v3, v2)
-        unfinished = _journalled(place, journal)
-    except OmeZarrError as error:
-        msg = f"{error} It was left untouched."
-        raise OmeZarrFileExistsError(msg) from error
-    _check_replaceable(place, node, mode, unfinished=journal is not None, label=label)
-    if node is not None and not label and spec.image_label(node.attributes, node.zarr_format):
-        msg = f"{place.name} is a label image, which no image replaces. It was left untouched."
-        raise OmeZarrFileExistsError(msg)
-    # Plain numbers where there is nothing; with the token of this write where anything else is, or
-    # may still be written by somebody else.
-    token = secrets.token_hex(4)
-    fresh = node is None and journal is None
-    return Target(
-        place=place,
-        zarr_format=zarr_format,
-        token=token,
-        paths=tuple(str(i) if fresh else f"{i}-{token}" for i in range(levels)),
-        superseded=tuple(dict.fromkeys([*_dataset_paths(node), *unfinished])),
-        before=(v3, v2),
-        journal=journal,
-        attributes=_foreign_attributes(place, node, v3),
-    )
-
-
-def _journalled(place: Place, journal: bytes | None) -> list[str]:
-    """Read what a write that did not finish has left: paths below the group, and nothing else."""
-    found = {} if journal is None else _parse(journal, place, JOURNAL)
-    paths = [path for key in ("paths", "superseded") for path in found.get(key) or ()]
-    return [spec.check_path(path, f"{place.name}/{JOURNAL}: a path") for path in paths]
-
-
-def claim(target: Target) -> None:
-    """Enter a write into the journal of its place.
-
-    Raises
-    ------
-    OmeZarrError
-        Where somebody else was first.
-    """
-    place = target.place
-    entry = {
-        "write": target.token,
-        "paths": list(target.paths),
-        "superseded": list(target.superseded),
-    }
-    if target.journal is not None:
-        _write_json(place, JOURNAL, entry)
-        return
-
-    async def enter() -> None:
-        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        await place.store.set_if_not_exists(place.key(JOURNAL), _buffer(entry))
-
-    sync(enter())
-    if not _holds(target):
-        raise _taken(place)
-
-
-def _holds(target: Target) -> bool:
-    """Say whether the journal of a place still names this write."""
-    (journal,) = read_bytes(target.place, JOURNAL)
-    if journal is None:
-        return False
-    return _parse(journal, target.place, JOURNAL).get("write") == target.token
-
-
-def _taken(place: Place) -> OmeZarrError:
-    return OmeZarrError(
-        f"{place.name} was written to by somebody else while this image was being written; "
-        "what they wrote stands. Write again, or to another path."
-    )
-
-
-def _check_writable(place: Place) -> None:
-    """Refuse a store that takes nothing, a file, and the inside of an array."""
-    if place.store.read_only:
-        msg = f"{place.name} is read-only. Open the store for writing."
-        raise OmeZarrError(msg)
-    path = local_path(place.name) if place.owned else None
-    if path is not None and path.exists() and not path.is_dir():
-        msg = f"{path} exists and is a file; it was left untouched. Write to another path."
-        raise OmeZarrFileExistsError(msg)
-    for folder in () if path is None else path.absolute().parents:
-        if (folder / ".zarray").exists() or _describes_array(_content(folder / "zarr.json")):
-            raise _inside_array(place, str(folder))
-    parts = place.path.split("/")
-    for depth in range(len(parts) if place.path and path is None else 0):
-        above = replace(place, path="/".join(parts[:depth]))
-        v2, v3 = read_bytes(above, ".zarray", "zarr.json")
-        if v2 is not None or _describes_array(v3):
-            raise _inside_array(place, above.path or str(place.store))
-
-
-def _content(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except OSError:
-        return None
-
-
-def _describes_array(content: bytes | None) -> bool:
-    """Say whether metadata of Zarr v3 are those of an array."""
-    try:
-        document = json.loads(content or b"{}")
-    except ValueError:
-        return False
-    return isinstance(document, dict) and document.get("node_type") == "array"
-
-
-def _inside_array(place: Place, array: str) -> OmeZarrFileExistsError:
-    msg = f"{place.name} lies within the Zarr array {array}. Write to a path outside of it."
-    return OmeZarrFileExistsError(msg)
-
-
-def _check_replaceable(
-    place: Place, node: Node | None, mode: str, *, unfinished: bool, label: bool
-) -> None:
-    if node is not None and node.kind == "image":
-        if mode == "w":
-            return
-        way = (
-            "Use overwrite_labels=True to replace the label image."
-            if label
-            else "Write to another path, or use mode='w' to replace the image."
-        )
-        msg = f"{place.name} exists. {way}"
-        raise OmeZarrFileExistsError(msg)
-    if node is None and (unfinished or not _anything(place)):
-        return
-    found = "something else" if node is None or node.kind is None else f"a {node.kind}"
-    msg = (
-        f"{place.name} exists and is no OME-Zarr image but {found}; it was left untouched. "
-        "Write to another path, or remove it yourself: an image replaces only an image."
-    )
-    raise OmeZarrFileExistsError(msg)
-
-
-def _anything(place: Place) -> bool:
-    """Say whether there is anything at a place that has no group's metadata."""
-    path = local_path(place.name) if place.owned else None
-    if path is not None:
-        return path.exists() and (not path.is_dir() or any(path.iterdir()))
-    prefix = f"{place.path}/" if place.path else ""
-
-    async def find() -> bool:
-        async for _ in place.store.list_prefix(prefix):
-            return True
-        return False
-
-    return place.store.supports_listing and sync(find())
-
-
-def _dataset_paths(node: Node | None) -> list[str]:
-    if node is None:
-        return []
-    image = spec.parse_image(
-        node.attributes, zarr_format=node.zarr_format, place="", warn=lambda _: None
-    )
-    return [level.path for level in image.levels]
-
-
-def _foreign_attributes(place: Place, node: Node | None, v3: bytes | None) -> dict[str, Any]:
-    """Give the attributes of a group that are not OME-Zarr's."""
-    if node is None:
-        return {}
-    besides: dict[str, Any] = {}
-    if node.zarr_format == spec.V2 and v3 is not None:
-        # A group of Zarr v3 that says nothing of OME-Zarr may say something else.
-        besides = _parse(v3, place, _METADATA[3]).get("attributes") or {}
-    ome = spec.ome_attributes(node.attributes, node.zarr_format)
-    own = {"ome"} if ome is not node.attributes else {"multiscales", "omero"}
-    return besides | {key: value for key, value in node.attributes.items() if key not in own}
-
-
-def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[str, Any]) -> bytes:
-    """Describe the array of one level, as its metadata file will.
-
-    Raises
-    ------
-    OmeZarrError
-        Where Zarr cannot store it like that.
-    """
-    layout = plan.levels[number]
-    v3 = zarr_format == spec.V3
-    try:
-        # Zarr makes groups of all that lies above a new array, which would put an empty group
-        # where there shall be none before the commit. So it makes the array elsewhere.
-        scratch = zarr.create_array(
-            MemoryStore(),
-            shape=layout.shape,
-            dtype=plan.dtype.newbyteorder("="),
-            chunks=layout.chunks,
-            shards=layout.shards,
-            fill_value=0,
-            zarr_format=zarr_format,  # type: ignore[arg-type]
-            # 0.4 keeps its chunks in nested folders, which is not what Zarr v2 does by itself.
-            chunk_key_encoding=None if v3 else {"name": "v2", "separator": "/"},
-            # 0.5: "`dimension_names` MUST match the names in the axes metadata".
-            dimension_names=list(plan.dims) if v3 else None,
-            **codecs,
-        )
-    except (TypeError, ValueError, KeyError) as error:
-        msg = (
-            f"An array of {plan.dtype} cannot be stored in Zarr v{zarr_format} with {codecs}: "
-            f"{error}. Expected codecs as that format takes them, like zarr.codecs.ZstdCodec() for "
-            "version 0.5 and numcodecs.Zstd() for 0.4."
-        )
-        raise OmeZarrError(msg) from error
-
-    async def get() -> bytes:
-        content = await scratch.store.get(_ARRAY_METADATA[zarr_format], default_buffer_prototype())
-        assert content is not None  # noqa: S101 - it was written just now
-        return content.to_bytes()
-
-    return sync(get())
-
-
-def create_arrays(target: Target, metadata: Sequence[bytes]) -> list[zarr.Array[Any]]:
-    """Create the empty arrays of an image's levels."""
-    place, file = target.place, _ARRAY_METADATA[target.zarr_format]
-
-    async def put_all() -> None:
-        await asyncio.gather(
-            *(
-                place.store.set(place.key(path, file), cpu.Buffer.from_bytes(content))
-                for path, content in zip(target.paths, metadata, strict=True)
-            )
-        )
-
-    sync(put_all())
-    return [
-        zarr.open_array(
-            place.store,
-            path=place.key(path),
-            mode="r+",
-            zarr_format=target.zarr_format,  # type: ignore[arg-type]
-        )
-        for path in target.paths
-    ]
-
-
-def default_compressor(zarr_format: int) -> object:
-    """Give the codec that images are written with, unless another is asked for.
-
-    Blosc with LZ4 after a shuffle of bits: on microscopy it packs tighter than Zarr's own default,
-    Zstandard without shuffle, at ten times its rate, and every reader of OME-Zarr knows it.
-    """
-    if zarr_format == spec.V3:
-        from zarr.codecs import BloscCodec
-
-        return BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
-    from numcodecs import Blosc  # type: ignore[import-untyped]
-
-    return Blosc(cname="lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+# ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def in_memory(store: Store) -> bool:
@@ -815,144 +518,6 @@ def in_memory(store: Store) -> bool:
     return isinstance(store, MemoryStore) or (
         isinstance(store, FsspecStore) and "memory" in np.atleast_1d(store.fs.protocol)
     )
-
-
-def commit(target: Target, attributes: Mapping[str, Any]) -> None:
-    """Make the arrays of a target the image, in one write, and remove what they supersede.
-
-    Raises
-    ------
-    OmeZarrError
-        Where somebody else has written to the place meanwhile; theirs stands.
-    """
-    place = target.place
-    v3, v2 = read_bytes(place, _METADATA[3], _METADATA[2])
-    if (v3, v2) != target.before or not _holds(target):
-        # Arrays with this write's token in their path are nobody else's.
-        own = [path for path in target.paths if target.token in path]
-        remove_arrays(place, own, {target.zarr_format})
-        raise _taken(place)
-    ensure_parents(place, target.zarr_format)
-    merged = {**target.attributes, **attributes}
-    old_format = 3 if v3 is not None else 2
-    if target.zarr_format == spec.V3:
-        _write_json(
-            place, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": merged}
-        )
-        # The attributes last, by which the next write would know that something is left.
-        _delete(place, (".zmetadata", ".zgroup", ".zattrs") if v2 is not None else ())
-    else:
-        # Consolidated metadata of the old image would lead readers of the new one astray.
-        _delete(place, (".zmetadata",))
-        _write_json(place, ".zgroup", {"zarr_format": 2})
-        _write_json(place, ".zattrs", merged)
-        # As long as there are metadata of v3, these are what is read: this is the commit.
-        _delete(place, ("zarr.json",) if v3 is not None else ())
-    remove_arrays(place, target.superseded, {old_format, target.zarr_format})
-    _delete(place, (JOURNAL,))
-
-
-def label_paths(place: Place) -> list[str]:
-    """Give the label images that an image has; none where there is no image."""
-    try:
-        _, folder = fetch_with_labels(place)
-    except OmeZarrError:
-        return []
-    if folder is None:
-        return []
-    return spec.label_names(
-        folder.attributes, folder.zarr_format, place=place.name, warn=lambda _: None
-    )
-
-
-def list_label(target: Target) -> None:
-    """Enter a label image into the list of its image's labels, if it lies below one."""
-    _, found, name = f"/{target.place.path}".rpartition("/labels/")
-    if not found:
-        return
-    image = _image_of(target, name)
-    listed = label_paths(image)
-    _write_labels(image, listed if name in listed else [*listed, name], target.zarr_format)
-
-
-def drop_labels(target: Target, names: Sequence[str]) -> None:
-    """Remove label images: from the list first, so that nobody looks for what goes."""
-    place = target.place
-    listed = [name for name in label_paths(place) if name not in names]
-    _write_labels(place, listed, target.zarr_format)
-    for name in names:
-        inner = place.below("labels", name)
-        node = fetch(inner)
-        if node is not None:
-            _delete(inner, _METADATA_FILES)
-            remove_arrays(inner, _dataset_paths(node), (spec.V2, spec.V3))
-
-
-def _image_of(target: Target, name: str) -> Place:
-    inner = f"labels/{name}"
-    place = target.place
-    path = place.path.removesuffix(inner).rstrip("/")
-    return replace(place, path=path, name=place.name.removesuffix(inner).rstrip("/"))
-
-
-def _write_labels(image: Place, names: Sequence[str], zarr_format: int) -> None:
-    """Write the list of an image's labels, in this format of Zarr and in no other."""
-    place = image.below("labels")
-    version = next(v for v, f in spec.ZARR_FORMATS.items() if f == zarr_format)
-    node = fetch(place)
-    attributes = spec.labels_attributes({} if node is None else node.attributes, names, version)
-    if not names:
-        _delete(place, _METADATA_FILES)
-    elif zarr_format == spec.V3:
-        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        _write_json(place, "zarr.json", group)
-        _delete(place, (".zmetadata", ".zgroup", ".zattrs"))
-    else:
-        _write_json(place, ".zgroup", {"zarr_format": 2})
-        _write_json(place, ".zattrs", attributes)
-        _delete(place, ("zarr.json", ".zmetadata"))
-
-
-def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) -> None:
-    """Remove arrays, their metadata first: without these, nobody takes missing chunks for zeros.
-
-    What has turned out to be a group, whatever the metadata of an image said of it, stays.
-    """
-
-    async def remove(path: str) -> None:
-        group = await place.store.get(place.key(path, "zarr.json"), default_buffer_prototype())
-        if (group is not None and not _describes_array(group.to_bytes())) or (
-            await place.store.exists(place.key(path, ".zgroup"))
-        ):
-            return
-        for zarr_format in formats:
-            await place.store.delete(place.key(path, _ARRAY_METADATA[zarr_format]))
-        await place.store.delete_dir(place.key(path))
-
-    async def remove_all() -> None:
-        await asyncio.gather(*(remove(path) for path in paths))
-
-    sync(remove_all())
-
-
-def ensure_parents(place: Place, zarr_format: int) -> None:
-    """Make plain groups of the groups above a place, where they are none yet."""
-
-    async def ensure(path: str) -> None:
-        keys = [f"{path}/{file}".lstrip("/") for file in ("zarr.json", ".zgroup")]
-        if not any([await place.store.exists(key) for key in keys]):
-            content: dict[str, Any] = {"zarr_format": zarr_format}
-            if zarr_format == spec.V3:
-                content.update(node_type="group", attributes={})
-            key = keys[0] if zarr_format == spec.V3 else keys[1]
-            await place.store.set_if_not_exists(key, _buffer(content))
-
-    async def ensure_all() -> None:
-        parts = place.path.split("/")[:-1] if place.path else []
-        for depth in range(len(parts) + 1 if place.path else 0):
-            await ensure("/".join(parts[:depth]))
-
-    sync(ensure_all())
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
@@ -966,19 +531,24 @@ def to_bytes(content: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
-def _buffer(content: Mapping[str, Any]) -> Buffer:
+def to_buffer(content: Mapping[str, Any]) -> Buffer:
+    """Give metadata as Zarr stores take them."""
     return cpu.Buffer.from_bytes(to_bytes(content))
 
 
-def _write_json(place: Place, file: str, content: Mapping[str, Any]) -> None:
+def write_json(place: Place, file: str, content: Mapping[str, Any]) -> None:
+    """Write a metadata file, as one object."""
+
     async def write() -> None:
         await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        await place.store.set(place.key(file), _buffer(content))
+        await place.store.set(place.key(file), to_buffer(content))
 
     sync(write())
 
 
-def _delete(place: Place, files: Iterable[str]) -> None:
+def delete_files(place: Place, files: Iterable[str]) -> None:
+    """Remove files of a group, one after the other; those that are not there as well."""
+
     async def delete() -> None:
         for file in files:
             await place.store.delete(place.key(file))
@@ -986,141 +556,18 @@ def _delete(place: Place, files: Iterable[str]) -> None:
     sync(delete())
 
 
-# ── metadata alone ───────────────────────────────────────────────────────────────────────────────
-
-
-def metadata_key(place: Place, zarr_format: int) -> str:
-    """Give the key of the file that the attributes of a group stand in."""
-    return place.key(_METADATA[zarr_format])
-
-
-def check_replaceable(place: Place) -> None:
-    """Check that files of a store can be replaced.
-
-    Raises
-    ------
-    OmeZarrError
-        Where the store is for reading only, or an archive.
-    """
-    store = place.store
-    while isinstance(store, WrapperStore):
-        store = store._store  # noqa: SLF001 - that is how wrappers delegate
-    if isinstance(store, ZipStore):
-        msg = (
-            f"{place.name} is an archive, in which no file can be replaced; nothing was changed. "
-            "Unpack it first."
-        )
-        raise OmeZarrError(msg)
-    if place.store.read_only:
-        msg = (
-            f"{place.name} is opened for reading only; nothing was changed. Give its path, or "
-            "open the store for writing."
-        )
-        raise OmeZarrError(msg)
-
-
-def replace_files(store: Store, files: Mapping[str, bytes]) -> dict[str, Exception]:
-    """Replace some files of a store, each as a whole.
-
-    Local files are written beside the old ones and renamed, objects are put in one request: a
-    reader gets the old one or the new one. After a failure nothing more is begun.
-
-    Returns
-    -------
-    dict of str to Exception
-        What went wrong, for each file that was not replaced.
-    """
-    failed: dict[str, Exception] = {}
-    skipped = OmeZarrError("not begun, after another file had failed")
-
-    async def put(key: str, content: bytes) -> None:
-        if failed:
-            failed[key] = skipped
-            return
-        try:
-            await store.set(key, cpu.Buffer.from_bytes(content))
-        except Exception as error:  # noqa: BLE001 - whatever a store raises; the caller says it
-            failed[key] = error
-
-    async def put_all() -> None:
-        await store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        keys = list(files)
-        for start in range(0, len(keys), REQUESTS):
-            await asyncio.gather(*(put(key, files[key]) for key in keys[start : start + REQUESTS]))
-
-    sync(put_all())
-    return failed
-
-
-def read_file(target: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> bytes:
-    """Read a file that is no part of a store, unpacked if its name says that it is compressed.
-
-    Raises
-    ------
-    OmeZarrFileNotFoundError
-        Where there is none.
-    OmeZarrError
-        Where it cannot be read.
-    """
-    import fsspec
-
-    path = local_path(target)
-    name = os.fspath(target) if path is None else str(path)
+def describes_array(content: bytes | None) -> bool:
+    """Say whether metadata of Zarr v3 are those of an array."""
     try:
-        with fsspec.open(name, "rb", compression="infer", **(storage_options or {})) as file:
-            content: bytes = file.read()
-    except FileNotFoundError as error:
-        msg = f"There is no file {name}. Check the path."
-        raise OmeZarrFileNotFoundError(msg) from error
-    except Exception as error:
-        msg = f"{name} cannot be read: {type(error).__name__}: {error}"
-        raise OmeZarrError(msg) from error
-    return content
+        document = json.loads(content or b"{}")
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("node_type") == "array"
 
 
-def nothing(place: Place) -> OmeZarrError:
-    """Say what is there where there is no group of Zarr."""
-    return _nothing(place)
-
-
-def refresh_consolidated(place: Place, paths: Sequence[str], zarr_format: int) -> None:
-    """Tell the consolidated metadata above some groups what their attributes are now.
-
-    Without this, a reader that goes by them would see the old ones. They are those of this place,
-    and of the groups between it and the others.
-    """
-    below: dict[str, list[str]] = {}
-    for path in paths:
-        inner = path.removeprefix(place.path).strip("/").split("/")
-        for depth in range(len(inner) if inner != [""] else 0):
-            below.setdefault(place.key(*inner[:depth]), []).append(path)
-    root, file = replace(place, path=""), ".zmetadata" if zarr_format == spec.V2 else "zarr.json"
-    parents = list(below)
-    for start in range(0, len(parents), REQUESTS):
-        some = parents[start : start + REQUESTS]
-        keys = [root.key(parent, file) for parent in some]
-        for parent, key, content in zip(some, keys, read_bytes(root, *keys), strict=True):
-            if content is not None and b"metadata" in content:
-                _refresh(root, key, json.loads(content), below[parent], v2=zarr_format == spec.V2)
-
-
-def _refresh(
-    root: Place, key: str, document: dict[str, Any], paths: Sequence[str], *, v2: bool
-) -> None:
-    parent = key.rpartition("/")[0]
-    entries = (document if v2 else document.get("consolidated_metadata") or {}).get("metadata", {})
-    names = {path: path.removeprefix(parent).strip("/") for path in paths}
-    names = {path: f"{name}/.zattrs" if v2 else name for path, name in names.items()}
-    listed = [path for path, name in names.items() if name in entries]
-    if not listed:
-        return
-    contents = read_bytes(root, *(root.key(path, _METADATA[2 if v2 else 3]) for path in listed))
-    for path, content in zip(listed, contents, strict=True):
-        found = {} if content is None else json.loads(content)
-        if v2:
-            entries[names[path]] = found
-        else:
-            entries[names[path]]["attributes"] = found.get("attributes", {})
-    for error in replace_files(root.store, {key: to_bytes(document)}).values():
-        msg = f"{key} could not be updated: {type(error).__name__}: {error}"
-        raise OmeZarrError(msg) from error
+def content_of(file: Path) -> bytes | None:
+    """Read a local file; None where there is none."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from xarray_omezarr import reducers, spec, storage
+from xarray_omezarr import reducers, spec, storage, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class _Job:
     def __init__(
         self,
         work: Work,
-        target: storage.Target,
+        target: transaction.Target,
         arrays: Sequence[zarr.Array[Any]],
         sources: Sequence[xr.Variable | None],
     ) -> None:
@@ -123,11 +123,11 @@ def _all_done(*tasks: object) -> None:
 def _finish(job: _Job, drop: Sequence[str], *after: object) -> None:
     """Make the arrays the image, or a label image of it."""
     del after
-    storage.commit(job.target, job.attributes)
+    transaction.commit(job.target, job.attributes)
     if job.is_label:
-        storage.list_label(job.target)
+        transaction.list_label(job.target)
     if drop:
-        storage.drop_labels(job.target, drop)
+        transaction.drop_labels(job.target, drop)
 
 
 def write(
@@ -159,11 +159,14 @@ def write(
     formats = [spec.ZARR_FORMATS[work.image.version] for work in works]
     # Whatever can be found wrong is found before anything is touched.
     metadata = [
-        [storage.array_metadata(work.plan, i, f, work.codecs) for i in range(len(work.plan.levels))]
+        [
+            transaction.array_metadata(work.plan, i, f, work.codecs)
+            for i in range(len(work.plan.levels))
+        ]
         for work, f in zip(works, formats, strict=True)
     ]
     targets = [
-        storage.prepare(
+        transaction.prepare(
             place if work.label is None else place.below("labels", work.label),
             mode=mode,
             zarr_format=f,
@@ -173,11 +176,11 @@ def write(
         for work, mode, f in zip(works, modes, formats, strict=True)
     ]
     for target in targets:
-        storage.claim(target)
+        transaction.claim(target)
     jobs, written = [], []
     for work, target, documents in zip(works, targets, metadata, strict=True):
         log.info("writing %s\n%s", target.place.name, work.plan)
-        job, blocks = _graph(work, target, storage.create_arrays(target, documents))
+        job, blocks = _graph(work, target, transaction.create_arrays(target, documents))
         jobs.append(job)
         written.append(blocks)
     # All pixels are there before anything is replaced: they may come from what is. Then the image
@@ -195,7 +198,7 @@ def write(
 
 
 def _graph(
-    work: Work, target: storage.Target, arrays: Sequence[zarr.Array[Any]]
+    work: Work, target: transaction.Target, arrays: Sequence[zarr.Array[Any]]
 ) -> tuple[Any, Any]:
     """Build the tasks that write the pixels: one for each block, a pass after the other.
 

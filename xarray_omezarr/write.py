@@ -20,6 +20,7 @@ from xarray_omezarr import (
     storage,
     stream,
     tables,
+    transaction,
 )
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
@@ -355,7 +356,7 @@ def _labels_to_drop(
         raise OmeZarrError(msg)
     if options.mode != "w":
         return ()
-    there = storage.label_paths(place)
+    there = transaction.label_paths(place)
     left = [name for name in there if name not in labels]
     if not left or options.existing_labels == "drop":
         return tuple(left)
@@ -727,7 +728,7 @@ def _codecs(options: Options, version: str, memory: Memory) -> dict[str, Any]:
     opened = memory.codecs
     if opened.get("zarr_format") == zarr_format:
         return {"compressors": opened["compressors"]}
-    return {"compressors": storage.default_compressor(zarr_format)}
+    return {"compressors": transaction.default_compressor(zarr_format)}
 
 
 def _check_one_image(
