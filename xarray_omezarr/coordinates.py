@@ -369,7 +369,8 @@ def warn_of_others(dataset: xr.Dataset, written: Sequence[Hashable]) -> None:
     ]
     if left:
         warnings.warn(
-            f"Only {', '.join(map(str, written))} is written; left out: {', '.join(left)}.",
+            f"Only {', '.join(map(str, written))} is written; left out: {', '.join(left)}. Label "
+            "images that are not known as such are written by labels=.",
             OmeZarrWarning,
             stacklevel=3,
         )

@@ -613,7 +613,7 @@ def _filler(name: str, dtype: np.dtype[Any], fill: Any) -> NDArray[Any]:  # noqa
         if common.kind == "U" or (dtype.kind != "O" and common.kind == "O"):
             raise TypeError  # noqa: TRY301 - no type in common is what NumPy says of others
         return np.array([fill], common)
-    except (TypeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         what = "text" if dtype.kind == "U" else str(dtype)
         msg = f"fill={fill!r} has no type in common with '{name}', which is {what}."
         raise OmeZarrError(msg) from error

@@ -85,7 +85,10 @@ def open_levels(
             continue
         if len(levels) < len(image.levels):
             # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
-            warn(f"{inside.name} has {len(levels)} levels, its image has {len(image.levels)}")
+            found, expected = len(levels), len(image.levels)
+            warn(
+                f"{inside.name}: the label image has {found} of the {expected} levels of its image"
+            )
         if any(level[label.name].dtype.kind not in "iu" for level in levels.values()):
             # 0.5: "the pixels of the label images MUST be integer data types".
             warn(f"{inside.name}: labels are not all integers")
@@ -232,7 +235,8 @@ def _with_label(  # noqa: PLR0917 - all of them say what is opened
         warn(f"{inside.name}: labels are of type {variable.dtype}, not integers")
     if len(label.image.levels) < len(image.levels):
         # "The number of levels MUST be that of the image" (0.4 and 0.5, labels).
-        warn(f"{inside.name} has {len(label.image.levels)} levels, fewer than its image")
+        found, expected = len(label.image.levels), len(image.levels)
+        warn(f"{inside.name}: there are {found} of the {expected} levels of its image")
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     if label.name not in dropped:
         dataset = dataset.assign({label.name: variable})

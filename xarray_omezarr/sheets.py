@@ -184,7 +184,7 @@ def _of_frame(
 
 def _check_rows(frame: pd.DataFrame, name: str) -> None:
     if not len(frame):
-        msg = f"{name[:1].upper()}{name[1:]} has no rows; there is nothing to join."
+        msg = f"There are no rows in {name}: nothing to join."
         raise OmeZarrError(msg)
 
 
@@ -509,7 +509,7 @@ def _refuse(sheet: Sheet, key: str, bad: Mapping[int, object], what: str) -> Non
             f"{sheet.name}, row {row + 1}, column '{key}': {value!r:.60} is not {what}{more}. Mend "
             "it, or make what does not parse missing by errors='coerce'."
         )
-        raise OmeZarrError(msg[:1].upper() + msg[1:])
+        raise OmeZarrError(msg)
     sheet.coerced[key] = len(bad)
 
 
