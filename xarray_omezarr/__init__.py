@@ -6,11 +6,31 @@ that engine, gives Dataset, DataArray and DataTree the accessor `.omezarr`.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from xarray_omezarr import accessor as _accessor  # registers .omezarr
 from xarray_omezarr import samples
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
-from xarray_omezarr.fields import csv_to_labels
 
-__all__ = ["OmeZarrError", "OmeZarrWarning", "csv_to_labels", "samples"]
+if TYPE_CHECKING:
+    from xarray_omezarr.fields import csv_to_labels
+    from xarray_omezarr.joins import JoinReport
+
+__all__ = ["JoinReport", "OmeZarrError", "OmeZarrWarning", "csv_to_labels", "samples"]
 
 del _accessor
+
+#: What is imported when it is asked for, since importing the package shall cost next to nothing.
+_LATE = {"JoinReport": "xarray_omezarr.joins", "csv_to_labels": "xarray_omezarr.fields"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        msg = f"module '{__name__}' has no attribute '{name}'"
+        raise AttributeError(msg)
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

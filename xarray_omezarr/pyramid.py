@@ -276,10 +276,10 @@ class Plan:
         """The bytes of the pixels that one worker holds at the most.
 
         The chunks of the source that a block touches, the block put together from them, and what
-        its reduction takes.
+        it takes to reduce and to compress it.
         """
         largest = max(
-            math.prod(step.held) + math.prod(step.block) * (1 if len(step.levels) == 1 else 2)
+            math.prod(step.held) + math.prod(step.block) * (2 if len(step.levels) == 1 else 3)
             for step in self.passes
         )
         return largest * self.dtype.itemsize

@@ -298,7 +298,7 @@ def create_arrays(target: Target, metadata: Sequence[bytes]) -> list[zarr.Array[
 def default_compressor(zarr_format: int) -> object:
     """Give the codec that images are written with, unless another is asked for.
 
-    Blosc with LZ4 after a shuffle of bits: on microscopy it packs tighter than Zarr's own default,
+    Blosc with LZ4 after a shuffle of bits: on fluorescence it packs tighter than Zarr's default,
     Zstandard without shuffle, at ten times its rate, and every reader of OME-Zarr knows it.
     """
     if zarr_format == spec.V3:
