@@ -1,27 +1,42 @@
 """The reducers: what a cell of pixels becomes on the next level.
 
 Pure functions on NumPy blocks. The result never depends on how an image was cut into blocks,
-because blocks start at whole multiples of the factor; and partial cells, at the end of an axis, are
-reduced over the pixels that they have.
+because blocks start at whole multiples of the factor, and come with the halo that their method
+needs; and partial cells, at the end of an axis, are reduced over the pixels that they have.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from xarray_omezarr import cells
+from xarray_omezarr.cells import Boundary, reduced_shape, tiles
 from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.smoothing import GAUSSIAN, LINEAR, Kernel, centres, pixels, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-Boundary = Literal["pad", "trim"]
+__all__ = [
+    "ALIASES",
+    "CENTRED",
+    "REDUCERS",
+    "SELECTS",
+    "Boundary",
+    "Reducer",
+    "check_method",
+    "downsample",
+    "halo",
+    "laplacian",
+    "reduced_dtype",
+    "reduced_shape",
+]
 
 
 def downsample(
@@ -32,13 +47,27 @@ def downsample(
     Parameters
     ----------
     block : numpy.ndarray
-        Any number of axes; boolean, integer or floating point.
+        Any number of axes; boolean, integer or floating point. It starts at a whole multiple of the
+        factors, and its end is the image's; or else it has the method's `halo`, and what that
+        becomes is to be dropped.
     factors : sequence of int
         One for each axis; 1 leaves an axis as it is.
-    method : {"mean", "nearest", "mode"}
-        What a cell of pixels becomes: its mean (integers rounded to the nearest, halves to even;
-        NaN counts as missing), its first pixel, or its most frequent value (of equally frequent
-        ones the smallest).
+    method : str
+        What a cell of pixels becomes, by the method's name or alias:
+
+        - "mean" ("local_mean"), "median", "min", "max" of its pixels;
+        - "nearest", its first pixel;
+        - "mode", its most frequent value (of equally frequent ones the smallest);
+        - "gaussian", the image at its centre, smoothed by a Gaussian of a third of the factor, as
+          `skimage.transform.pyramid_reduce` has it;
+        - "linear" ("resize", "zoom"), the image at its centre, smoothed by a Gaussian of half of
+          the factor less one, as `skimage.transform.resize` has it;
+        - "laplacian", the same as "gaussian", but never rounded to integers; see `laplacian`.
+
+        Integers are rounded to the nearest, halves to even; a boolean is a 0 or 1. NaN counts as
+        missing, but for "nearest". The last three are computed in double precision, so of integers
+        beyond 2**53 they keep no more than that; the others keep every bit. An axis that is shorter
+        than its factor is one cell, of its own length.
     boundary : {"pad", "trim"}
         Whether the partial cells at the end of an axis are reduced over the pixels that they have,
         or dropped.
@@ -46,7 +75,13 @@ def downsample(
     Returns
     -------
     numpy.ndarray
-        Of the same dtype; sizes are rounded up, or down for "trim".
+        Of the same dtype (see `reduced_dtype` for "laplacian"), in native byte order; sizes are
+        rounded up, or down for "trim".
+
+    Raises
+    ------
+    OmeZarrError
+        There is no such method.
 
     Examples
     --------
@@ -54,185 +89,199 @@ def downsample(
     [[1, 2]]
     >>> downsample(np.array([7, 7, 5, 9, 5]), (3,), "mode").tolist()
     [7, 5]
+    >>> downsample(np.array([0, 0, 9, 0, 0, 0]), (2,), "gaussian").tolist()
+    [1, 4, 0]
     """
-    reducer = REDUCERS[check_method(method)]
-    block = block.astype(block.dtype.newbyteorder("="), copy=False)
-    factors = tuple(
-        min(f, n) if boundary == "pad" else f for f, n in zip(factors, block.shape, strict=True)
-    )
-    shape = reduced_shape(block.shape, factors, boundary)
-    if boundary == "trim":
-        block = block[tuple(slice(0, n * f) for n, f in zip(shape, factors, strict=True))]
-    result = np.empty(shape, dtype=block.dtype)
-    if not result.size:
-        return result
-    # The whole cells, and for each set of axes those that are partial along these: all cells of
-    # one part are alike, so that a reducer never sees a partial one.
-    parts = [_parts(n, f) for n, f in zip(block.shape, factors, strict=True)]
-    for corner in itertools.product(*parts):
-        source = tuple(slice(*part.source) for part in corner)
-        target = tuple(slice(*part.target) for part in corner)
-        cell = tuple(part.cell for part in corner)
-        result[target] = reducer(block[source], cell)
-    return result
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A stretch of an axis whose cells are all of one length."""
-
-    source: tuple[int, int]
-    target: tuple[int, int]
-    cell: int
-
-
-def _parts(size: int, factor: int) -> list[_Part]:
-    whole, rest = divmod(size, factor)
-    parts = [_Part((0, whole * factor), (0, whole), factor)] if whole else []
-    if rest:
-        parts.append(_Part((whole * factor, size), (whole, whole + 1), rest))
-    return parts
-
-
-def _samples(block: Array, cell: Sequence[int]) -> Iterator[Array]:
-    """Yield, for each position within a cell, the pixels that lie there."""
-    for offset in itertools.product(*(range(n) for n in cell)):
-        yield block[tuple(slice(o, None, n) for o, n in zip(offset, cell, strict=True))]
-
-
-def _nearest(block: Array, cell: Sequence[int]) -> Array:
-    return next(_samples(block, cell))
-
-
-def _mean(block: Array, cell: Sequence[int]) -> Array:
-    count = math.prod(cell)
-    if count == 1:
-        return block
-    if block.dtype.kind == "f":
-        return _float_mean(block, cell, count)
+    name = check_method(method)
+    dtype = reduced_dtype(name, block.dtype)
     if block.dtype.kind == "b":
-        # Half of a cell is not yet most of it: halves go to even, which is False.
-        most: Array = _sum(block.view(np.uint8), cell, np.dtype(np.uint64)) * 2 > count
-        return most
-    bits = 8 * block.dtype.itemsize + (count - 1).bit_length()
-    if bits > 63:  # noqa: PLR2004
-        return _wide_mean(block, cell, count)
-    kind = "u" if block.dtype.kind == "u" else "i"
-    # One bit more, for the half that is added to round.
-    total = _sum(block, cell, np.dtype(f"{kind}{2 if bits < 16 else 4 if bits < 32 else 8}"))  # noqa: PLR2004
-    half, shift = total.dtype.type, count.bit_length() - 1
-    if count == 1 << shift:
-        # floor((sum + count/2 - 1 + parity) / count): halves go to even, for negative sums too.
-        parity = (total >> half(shift)) & half(1)
-        total += parity
-        total += half(count // 2 - 1)
-        total >>= half(shift)
-    else:
-        quotient = total // half(count)
-        quotient += _round_up(quotient, total - quotient * half(count), count)
-        total = quotient
-    narrow: Array = total.astype(block.dtype)
-    return narrow
-
-
-def _sum(block: Array, cell: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """Sum the pixels of each cell, one axis after the other, which is the least work."""
-    for axis, length in enumerate(cell):
-        if length == 1:
-            continue
-        index: list[slice] = [slice(None)] * block.ndim
-        views = []
-        for offset in range(length):
-            index[axis] = slice(offset, None, length)
-            views.append(block[tuple(index)])
-        total = np.add(views[0], views[1], dtype=dtype)
-        for view in views[2:]:
-            np.add(total, view, out=total)
-        block = total
-    return block.astype(dtype, copy=False)
-
-
-def _round_up(quotient: Array, rest: Array, count: int) -> Array:
-    """Say where a quotient with a rest is rounded up: beyond one half, and at it if odd."""
-    twice = rest * rest.dtype.type(2)
-    result: Array = (twice > count) | ((twice == count) & (quotient & quotient.dtype.type(1) == 1))
+        return downsample(block.view(np.uint8), factors, name, boundary).astype(dtype, copy=False)
+    block, factors = _fit(block, factors, boundary)
+    if all(factor == 1 for factor in factors):
+        return block.astype(dtype)
+    result = np.empty(reduced_shape(block.shape, factors, boundary), dtype)
+    reduce = REDUCERS[name].reduce
+    itemsize = 8 if isinstance(reduce, Kernel) else block.dtype.itemsize
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for tile in tiles(block.shape, factors, itemsize):
+            if isinstance(reduce, Kernel):
+                combs = [centres(reduce, f, part) for f, part in zip(factors, tile, strict=True)]
+                values = _narrow(sample(block, combs, reduce), dtype)
+            else:
+                values = _native(block[tuple(part.source for part in tile)])
+                cell = [part.cell for part in tile]
+                if math.prod(cell) > 1:
+                    values = reduce(values, cell)
+            result[tuple(part.target for part in tile)] = values
     return result
 
 
-def _wide_mean(block: Array, cell: Sequence[int], count: int) -> Array:
-    """Average 64-bit integers, whose sum no integer holds, to the last bit."""
-    divisor = block.dtype.type(count)
-    quotients, rests = block // divisor, block % divisor
-    whole = _sum(quotients, cell, block.dtype)
-    rest = _sum(rests, cell, block.dtype)
-    whole += rest // divisor
-    whole += _round_up(whole, rest % divisor, count)
-    return whole
+def laplacian(
+    block: Array, factors: Sequence[int], boundary: Boundary = "pad"
+) -> tuple[Array, Array]:
+    """Split a block into the details of its level and what is left for the next one.
+
+    One step of a Laplacian pyramid [1]_, as `skimage.transform.pyramid_laplacian` has it; what is
+    left is the block of the next step.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+        As for `downsample`.
+    factors : sequence of int
+        One for each axis.
+    boundary : {"pad", "trim"}
+        As for `downsample`.
+
+    Returns
+    -------
+    difference : numpy.ndarray
+        The block less the smoothed block, of the block's shape, partial cells included; of the
+        dtype that `reduced_dtype` says. NaN where the block is.
+    coarser : numpy.ndarray
+        The smoothed block at the centre of each cell: `downsample(block, factors, "laplacian")`.
+
+    References
+    ----------
+    .. [1] Burt and Adelson (1983), "The Laplacian pyramid as a compact image code", IEEE
+       Transactions on Communications 31 (4), 532-540.
+
+    Examples
+    --------
+    >>> difference, coarser = laplacian(np.full((4, 4), 7, dtype=np.uint8), (2, 2))
+    >>> difference.any(), coarser.tolist(), coarser.dtype
+    (np.False_, [[7.0, 7.0], [7.0, 7.0]], dtype('float64'))
+    """
+    coarser = downsample(block, factors, "laplacian", boundary)
+    block, factors = _fit(block, factors, "pad")
+    difference = np.empty(block.shape, coarser.dtype)
+    for tile in tiles(block.shape, factors, 8):
+        place = tuple(part.source for part in tile)
+        combs = [pixels(GAUSSIAN, f, part) for f, part in zip(factors, tile, strict=True)]
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference[place] = block[place] - sample(block, combs, GAUSSIAN)
+    return difference, coarser
 
 
-def _float_mean(block: Array, cell: Sequence[int], count: int) -> Array:
-    # Sums of narrower floats are exact, or nearly so, in double precision.
-    wide = np.dtype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        total = _sum(block.astype(wide, copy=False), cell, wide)
-        mean = total / count
-        if np.isfinite(mean).all():
-            return mean.astype(block.dtype)
-        missing = np.isnan(block)
-        present = count - _sum(missing.view(np.uint8), cell, np.dtype(np.uint64))
-        filled = np.where(missing, 0.0, block.astype(wide, copy=False))
-        mean = _sum(filled, cell, wide) / present
-        # Where only the sum is beyond the largest float, sum the shares instead.
-        if np.isinf(mean).any():
-            shares = _sum(filled / count, cell, wide) * (count / present)
-            mean = np.where(np.isinf(mean), shares, mean)
-        return mean.astype(block.dtype)
+def halo(method: str, factors: Sequence[int]) -> tuple[int, ...]:
+    """Say how many whole cells beyond a cell its value depends on, along each axis.
+
+    A block that is reduced on its own has to be extended by so many cells on all sides, or as far
+    as the image goes; and its result (for `laplacian` the difference too) cropped by as many.
+
+    Examples
+    --------
+    >>> halo("mean", (1, 2, 3)), halo("gaussian", (1, 2, 3)), halo("linear", (1, 2, 3))
+    ((0, 0, 0), (0, 2, 2), (0, 1, 2))
+    """
+    reduce = REDUCERS[check_method(method)].reduce
+    return tuple(reduce.halo(f) if isinstance(reduce, Kernel) else 0 for f in factors)
 
 
-def _mode(block: Array, cell: Sequence[int]) -> Array:
-    samples = list(_samples(block, cell))
-    result: Array = samples[0].copy()
-    mixed = np.zeros(result.shape, dtype=bool)
-    for sample in samples[1:]:
-        mixed |= sample != samples[0]
-    if not mixed.any():
-        return result
-    # Only cells that are not uniform are looked at. In a sorted cell a value stands in one run;
-    # the first of the longest runs is of the smallest such value, for any order of the pixels.
-    values = np.sort(np.stack([sample[mixed] for sample in samples]), axis=0)
-    run = np.ones(values.shape[1], dtype=np.int64)
-    longest, best = run.copy(), values[0].copy()
-    for previous, current in itertools.pairwise(values):
-        run = np.where(current == previous, run + 1, 1)
-        longer = run > longest
-        longest[longer] = run[longer]
-        best[longer] = current[longer]
-    result[mixed] = best
-    return result
+def reduced_dtype(method: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Give the dtype of a reduced block: the block's, but float64 for "laplacian" of integers.
 
-
-REDUCERS: Mapping[str, Callable[[Array, Sequence[int]], Array]] = {
-    "mean": _mean,
-    "nearest": _nearest,
-    "mode": _mode,
-}
-
-#: Methods whose pixels lie at the centre of the cell that they stand for.
-CENTRED = frozenset({"mean", "mode"})
+    Examples
+    --------
+    >>> reduced_dtype("mean", np.dtype("uint16")), reduced_dtype("laplacian", np.dtype("uint16"))
+    (dtype('uint16'), dtype('float64'))
+    """
+    if check_method(method) == "laplacian" and dtype.kind != "f":
+        return np.dtype(np.float64)
+    return dtype.newbyteorder("=")
 
 
 def check_method(method: str) -> str:
-    """Give a method's name back, or raise an error that lists the methods there are."""
-    if method not in REDUCERS:
-        msg = f"method={method!r} is not known; expected one of {', '.join(REDUCERS)}."
+    """Give a method's own name, or raise an error that lists the methods there are.
+
+    Examples
+    --------
+    >>> check_method("median"), check_method("resize")
+    ('median', 'linear')
+    """
+    name = ALIASES.get(method, method)
+    if name not in REDUCERS:
+        aliases = ", ".join(f"{alias} ({name})" for alias, name in ALIASES.items())
+        msg = (
+            f"method={method!r} is not known; expected one of {', '.join(REDUCERS)}, "
+            f"or an alias: {aliases}."
+        )
         raise OmeZarrError(msg)
-    return method
+    return name
 
 
-def reduced_shape(
-    shape: Sequence[int], factors: Sequence[int], boundary: Boundary
-) -> tuple[int, ...]:
-    """Give the shape of a reduced block: sizes are rounded up, or down for "trim"."""
-    return tuple(
-        -(-n // f) if boundary == "pad" else n // f for n, f in zip(shape, factors, strict=True)
-    )
+def _fit(block: Array, factors: Sequence[int], boundary: Boundary) -> tuple[Array, tuple[int, ...]]:
+    """Drop what is to be trimmed; and no cell is longer than its axis."""
+    if boundary == "trim":
+        whole = [n - n % f for n, f in zip(block.shape, factors, strict=True)]
+        block = block[tuple(slice(0, n) for n in whole)]
+        return block, tuple(factors)
+    return block, tuple(max(1, min(f, n)) for f, n in zip(factors, block.shape, strict=True))
+
+
+def _native(block: Array) -> Array:
+    return block.astype(block.dtype.newbyteorder("="), copy=False)
+
+
+def _narrow(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Round double precision to another dtype; it is within its range, but for rounding."""
+    if dtype.kind == "f":
+        return values.astype(dtype, copy=False)
+    values = np.rint(values, out=values)
+    if dtype.itemsize < 8:  # noqa: PLR2004
+        return values.astype(dtype)
+    # The largest 64-bit integers have no double of their own: the next one is out of range.
+    limits = np.iinfo(dtype)
+    result = values.astype(dtype)
+    result[values <= limits.min] = limits.min
+    result[values >= limits.max] = limits.max
+    return result
+
+
+# ── the methods ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """What a cell becomes, and what else has to be known of it.
+
+    Attributes
+    ----------
+    reduce : callable or Kernel
+        Reduces whole cells of a block; or smooths.
+    centred : bool
+        Whether its pixels lie at the centre of the cell that they stand for.
+    selects : bool
+        Whether they are always of a value that the cell has.
+    """
+
+    reduce: Callable[[Array, Sequence[int]], Array] | Kernel
+    centred: bool = True
+    selects: bool = False
+
+
+REDUCERS: Mapping[str, Reducer] = {
+    "mean": Reducer(cells.mean),
+    "nearest": Reducer(cells.first, centred=False, selects=True),
+    "mode": Reducer(cells.mode, selects=True),
+    "median": Reducer(cells.median),
+    "min": Reducer(cells.least, selects=True),
+    "max": Reducer(cells.greatest, selects=True),
+    "gaussian": Reducer(GAUSSIAN),
+    "linear": Reducer(LINEAR),
+    "laplacian": Reducer(GAUSSIAN),
+}
+
+#: The names that other packages have for them.
+ALIASES: Mapping[str, str] = {
+    "local_mean": "mean",
+    "resize": "linear",
+    "resize_image": "linear",
+    "zoom": "linear",
+}
+
+#: Methods whose pixels lie at the centre of the cell that they stand for.
+CENTRED = frozenset(name for name, method in REDUCERS.items() if method.centred)
+
+#: Methods whose pixels have values that are in the cell: the ones that labels may be reduced by.
+SELECTS = frozenset(name for name, method in REDUCERS.items() if method.selects)
