@@ -1,0 +1,717 @@
+"""Options, and codecs of two makers: whatever decodes a chunk, the pixels are the same."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, cast
+from unittest import mock
+
+import numcodecs  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+import zarr.codecs
+from hypothesis import given
+from hypothesis import strategies as st
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.storage import LocalStore, MemoryStore, WrapperStore, ZipStore
+
+import xarray_omezarr
+from tests.helpers import (
+    axis,
+    image,
+    opened,
+    pixels,
+    put_array,
+    put_document,
+    put_sample,
+    served,
+)
+from xarray_omezarr import OmeZarrError, boxes, options, pipelines, set_options, storage
+from xarray_omezarr.boxes import Boxes
+from xarray_omezarr.errors import OmeZarrFileNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.helpers import Option, Pixels, Place
+
+PIPELINES: tuple[Literal["auto", "zarr"], ...] = ("auto", "zarr")
+
+needs_zarrs = pytest.mark.skipif(find_spec("zarrs") is None, reason="zarrs is not installed")
+needs_fused = pytest.mark.skipif(
+    not hasattr(zarr.core.codec_pipeline, "FusedCodecPipeline"),
+    reason="this release of Zarr has one pipeline",
+)
+
+
+def pipeline_of(ds: xr.Dataset) -> object:
+    """Find the pipeline below xarray's wrappers."""
+    data: Any = ds.image.variable._data
+    while not isinstance(data, storage._NativeArray):
+        data = data.array
+    return data._array.async_array.codec_pipeline
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Count what zarrs has been asked for, and did not fail at."""
+    done = {"load": 0, "load_any": 0, "save": 0}
+
+    def counting(name: str) -> Callable[..., None]:
+        method = getattr(Boxes, name)
+
+        def count(*args: object, **kwargs: object) -> None:
+            method(*args, **kwargs)
+            done[name] += 1
+
+        return count
+
+    methods: Any = {name: counting(name) for name in done}
+    with mock.patch.multiple(Boxes, **methods):
+        yield done
+
+
+def put_image(where: Place, values: Pixels, *, version: str = "0.5", **layout: Option) -> None:
+    """Lay down an image of one level, by Zarr alone."""
+    dims = "tczyx"[-values.ndim :]
+    datasets = [
+        {
+            "path": "0",
+            "coordinateTransformations": [{"type": "scale", "scale": [1.0] * values.ndim}],
+        }
+    ]
+    document = {"multiscales": [{"axes": [axis(dim) for dim in dims], "datasets": datasets}]}
+    put_document(where, document, version=version)
+    put_array(where, "0", values, version=version, dims=dims, **layout)
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_options_of_a_block() -> None:
+    assert options.get("codec_pipeline") == "auto"
+    with set_options(codec_pipeline="zarr", progress=True):
+        assert (options.get("codec_pipeline"), options.get("progress")) == ("zarr", True)
+        with set_options(codec_pipeline="auto"):
+            assert (options.get("codec_pipeline"), options.get("progress")) == ("auto", True)
+        assert options.get("codec_pipeline") == "zarr"
+    assert (options.get("codec_pipeline"), options.get("progress")) == ("auto", False)
+
+
+def test_options_for_good() -> None:
+    before = set_options(chunk_bytes=2**22)
+    try:
+        assert options.get("chunk_bytes") == 2**22
+    finally:
+        before.__exit__()
+    assert options.get("chunk_bytes") == 2**20
+
+
+def test_options_end_with_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), set_options(progress=True):
+        raise ZeroDivisionError
+    assert options.get("progress") is False
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"codecs": "zarr"}, "no option 'codecs'; there are chunk_bytes, codec_pipeline, progress"),
+        ({"codec_pipeline": "zarrs"}, "codec_pipeline='zarrs'.*expected 'auto' or 'zarr'"),
+        ({"codec_pipeline": ["auto"]}, "codec_pipeline=.*expected 'auto' or 'zarr'"),
+        ({"progress": 1}, "progress=1.*expected True or False"),
+        ({"chunk_bytes": 0}, "chunk_bytes=0.*expected a positive number of bytes"),
+        ({"chunk_bytes": True}, "chunk_bytes=True"),
+        ({"chunk_bytes": 1.5}, "chunk_bytes=1.5"),
+    ],
+)
+def test_wrong_options(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(OmeZarrError, match=message):
+        set_options(**{"progress": True, **wrong})
+    assert options.get("progress") is False  # nothing was set
+
+
+def test_options_are_exported() -> None:
+    assert "set_options" in dir(xarray_omezarr)
+    assert xarray_omezarr.set_options is options.set_options
+
+
+# ── which pipeline ───────────────────────────────────────────────────────────────────────────────
+
+
+@needs_zarrs
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_local_images_go_through_zarrs(tmp_path: Path, version: str) -> None:
+    with counted() as done:
+        image((40, 48)).omezarr.to_zarr(tmp_path / "a", version=version, chunks=16)
+    assert done["save"]
+    assert not done["load"]
+    with counted() as done:
+        aided = opened(tmp_path / "a")
+        with set_options(codec_pipeline="zarr"):
+            image((40, 48)).omezarr.to_zarr(tmp_path / "b", version=version, chunks=16)
+            unaided = opened(tmp_path / "a")
+            # What was opened keeps what it was opened with.
+            aided.load()
+        unaided.load()
+    assert (done["load"], done["save"]) == (1, 0)
+
+
+@needs_zarrs
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {},
+        {"z": 3},
+        {"y": 7, "x": 40},
+        {"z": 0, "y": slice(10, 30), "x": slice(5, 47)},
+        {"z": slice(1, 2), "y": -1},
+        {"z": 1, "y": 2, "x": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", ["0.4", "0.4 big-endian", "0.4 order F", "0.5", "0.5 shards"])
+def test_boxes_are_read_by_zarrs(tmp_path: Path, layout: str, selection: dict[str, Any]) -> None:
+    version, _, special = layout.partition(" ")
+    values = pixels((4, 40, 48), ">u2" if special == "big-endian" else "u2")
+    layouts: dict[str, dict[str, Any]] = {
+        "order F": {"order": "F"},
+        "shards": {"chunks": (2, 8, 8), "shards": (4, 32, 16)},
+    }
+    put_image(tmp_path, values, version=version, **layouts.get(special, {}))
+    with counted() as done:
+        read = opened(tmp_path).image.isel(selection)
+        np.testing.assert_array_equal(read, xr.DataArray(values, dims=tuple("zyx")).isel(selection))
+        assert read.dtype == "u2"
+        assert read.dtype.isnative
+    assert done["load"] == 1
+
+
+@needs_fused
+def test_zarrs_best_one_for_the_rest(tmp_path: Path, memory: MemoryStore) -> None:
+    put_sample(memory)
+    with set_options(codec_pipeline="zarr"):
+        assert type(pipeline_of(opened(memory))).__name__ == "BatchedCodecPipeline"
+    assert type(pipeline_of(opened(memory))).__name__ == "FusedCodecPipeline"
+    put_sample(tmp_path)
+    with mock.patch.dict(sys.modules, {"zarrs._internal": None}):
+        assert type(pipeline_of(opened(tmp_path))).__name__ == "FusedCodecPipeline"
+
+
+class Wrapped(WrapperStore[Any]):
+    """A store with reasons of its own."""
+
+
+def test_other_stores_are_read_as_they_ask_for_it(tmp_path: Path) -> None:
+    put_sample(tmp_path)
+    assert type(pipeline_of(opened(Wrapped(LocalStore(tmp_path))))) is BatchedCodecPipeline
+    with served(tmp_path) as (url, _):
+        assert type(pipeline_of(opened(url))) is BatchedCodecPipeline
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_pipeline_of_zarrs_configuration_stays(tmp_path: Path) -> None:
+    put_sample(tmp_path)
+
+    class Own(BatchedCodecPipeline):
+        pass
+
+    zarr.registry.register_pipeline(Own)
+    name = f"{Own.__module__}.{Own.__qualname__}"
+    try:
+        with zarr.config.set({"codec_pipeline.path": name}):
+            assert type(pipeline_of(opened(tmp_path))) is Own
+    finally:
+        zarr.registry._collect_entrypoints()
+
+
+def test_nothing_is_set_for_others(tmp_path: Path) -> None:
+    """Zarr's configuration is everybody's: not even another thread may see it change."""
+    before, seen, done = copy.deepcopy(zarr.config.config), [], threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            seen.append(zarr.config.get("codec_pipeline.path"))
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        pytest.fail(f"zarr.config.set({args}, {kwargs})")
+
+    filters = list(warnings.filters)
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        with mock.patch.object(type(zarr.config), "set", refuse):
+            image((64, 64)).omezarr.to_zarr(tmp_path / "image", chunks=8)
+            ds = opened(tmp_path / "image")
+            ds.load()
+            ds.isel(y=[3, 1]).load()
+    finally:
+        done.set()
+        thread.join()
+    assert set(seen) == {before["codec_pipeline"]["path"]}
+    assert zarr.config.config == before
+    assert list(warnings.filters) == filters
+
+
+# ── the same pixels ──────────────────────────────────────────────────────────────────────────────
+
+V2_COMPRESSORS = {
+    "blosc": numcodecs.Blosc("zstd", shuffle=2),
+    "bz2": numcodecs.BZ2(),
+    "gzip": numcodecs.GZip(),
+    "lz4": numcodecs.LZ4(),
+    "lzma": numcodecs.LZMA(),
+    "none": None,
+    "zlib": numcodecs.Zlib(),
+    "zstd": numcodecs.Zstd(),
+}
+V3_CODECS: dict[str, dict[str, Any]] = {
+    "big-endian": {"serializer": zarr.codecs.BytesCodec(endian="big")},
+    "blosc": {"compressors": zarr.codecs.BloscCodec(cname="lz4", shuffle="bitshuffle")},
+    "checksum": {"compressors": [zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]},
+    "gzip": {"compressors": zarr.codecs.GzipCodec()},
+    "none": {"compressors": None},
+    "shards": {"shards": (6, 20)},
+    "transposed": {"filters": [zarr.codecs.TransposeCodec(order=(1, 0))]},
+    "transposed shards": {
+        "filters": [zarr.codecs.TransposeCodec(order=(1, 0))],
+        "shards": (6, 20),
+    },
+    "v2 keys": {"chunk_key_encoding": {"name": "v2", "separator": "."}},
+    "zstd": {"compressors": zarr.codecs.ZstdCodec(level=3, checksum=True)},
+}
+LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"0.4 {name}": ("0.4", {"compressors": c}) for name, c in V2_COMPRESSORS.items()},
+    "0.4 delta": ("0.4", {"filters": [numcodecs.Delta("u2")]}),
+    "0.4 no fill value": ("0.4", {"fill_value": None}),
+    "0.4 order F": ("0.4", {"order": "F"}),
+    "0.4 plain keys": ("0.4", {"chunk_key_encoding": {"name": "v2", "separator": "."}}),
+    **{f"0.5 {name}": ("0.5", kwargs) for name, kwargs in V3_CODECS.items()},
+}
+SHAPE, CHUNKS = (13, 31), (3, 10)
+
+
+def codecs_differ() -> st.SearchStrategy[str]:
+    return st.sampled_from(sorted(LAYOUTS))
+
+
+def ranges(size: int) -> st.SearchStrategy[slice]:
+    """Slices, but for empty ones that step backwards: xarray's lazy indexing fails with those."""
+
+    def works(part: slice) -> bool:
+        return bool(range(size)[part]) or (part.step or 1) > 0
+
+    return st.slices(size).filter(works)
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> dict[str, Any]:
+    """Whatever xarray lets one select by."""
+    found: dict[str, Any] = {}
+    for dim, size in zip("yx", SHAPE, strict=True):
+        index = st.integers(-size, size - 1)
+        found[dim] = draw(
+            st.one_of(
+                index,
+                ranges(size),
+                st.lists(index, max_size=4),
+                st.lists(st.booleans(), min_size=size, max_size=size).map(np.array),
+                st.lists(index, min_size=2, max_size=2).map(lambda i: xr.DataArray(i, dims="p")),
+            )
+        )
+    return found
+
+
+few_at_a_time = pytest.mark.parametrize("held", [2**23, 2**8])
+"""Bytes that are decoded at a time: all of the small images here, or a few chunks of them."""
+
+
+@few_at_a_time
+@given(
+    layout=codecs_differ(),
+    dtype=st.sampled_from(["u1", "u2", ">u2", "i4", "u8", "f4", ">f8", "f2", "bool"]),
+    selection=selections(),
+)
+def test_any_selection_of_any_array(
+    tmp_path_factory: pytest.TempPathFactory,
+    layout: str,
+    dtype: str,
+    selection: dict[str, Any],
+    held: int,
+) -> None:
+    version, kwargs = LAYOUTS[layout]
+    if version == "0.5" or "filters" in kwargs:
+        dtype = dtype.lstrip(">") if "filters" not in kwargs else "u2"
+    values = pixels(SHAPE).astype(dtype)
+    values[:6, :20] = 0  # chunks that are not there
+    where = tmp_path_factory.mktemp("image")
+    put_image(where, values, version=version, chunks=CHUNKS, **kwargs)
+    expected = xr.DataArray(values, dims=("y", "x")).isel(selection)
+    for name in PIPELINES:
+        with set_options(codec_pipeline=name):
+            ds = opened(where, cache=False)
+        with mock.patch.object(boxes, "_HELD_BYTES", held):
+            np.testing.assert_array_equal(ds.image.isel(selection), expected)
+            np.testing.assert_array_equal(asyncio.run(ds.load_async()).image, values)
+
+
+@few_at_a_time
+@given(
+    layout=codecs_differ(),
+    dtype=st.sampled_from(["u1", "u2", "i4", "u8", "f4", "f8", "bool"]),
+    data=st.data(),
+)
+def test_any_write(
+    tmp_path_factory: pytest.TempPathFactory,
+    layout: str,
+    dtype: str,
+    held: int,
+    data: st.DataObject,
+) -> None:
+    """Whole chunks, parts of some, numbers for all of a region: the same chunks are there after."""
+    version, kwargs = LAYOUTS[layout]
+    dtype = "u2" if "filters" in kwargs else dtype
+    values = pixels(SHAPE).astype(dtype)
+    values[3:9, 5:25] = 0
+    regions = [
+        tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2)))) for n in SHAPE)
+        for _ in range(2)
+    ]
+    what = data.draw(st.sampled_from(["C", "F", "swapped", "strided", "scalar"]))
+    directly = data.draw(st.booleans()) and what != "scalar"
+    stores = [LocalStore(tmp_path_factory.mktemp("image")) for _ in range(3)]
+    for store, atomic in zip(stores, (False, True, None), strict=True):
+        put_array(
+            store, "0", np.zeros_like(values), version=version, dims="yx", chunks=CHUNKS, **kwargs
+        )
+        place = storage.Place(store, "", "", owned=False)
+        zarr_format = 2 if version == "0.4" else 3
+        with set_options(codec_pipeline="zarr" if atomic is None else "auto"):
+            array = storage.open_array(place, "0", zarr_format, mode="r+", atomic=bool(atomic))
+        for box in (*regions, (slice(None),) * 2) if what != "scalar" else regions:
+            part: Any = values[box]
+            if what == "F":
+                part = np.asfortranarray(part)
+            elif what == "swapped":
+                part = part.astype(part.dtype.newbyteorder("S"))
+            elif what == "strided":
+                part = np.repeat(part, 2, axis=1)[:, ::2]
+            if directly:
+                with mock.patch.object(boxes, "_HELD_BYTES", held):
+                    pipelines.write_box(array, box, part)
+            else:
+                array[box] = values[5, 30] if what == "scalar" else part
+        array[2] = values[2]
+        array[:, 7] = 1
+        array[1, 1] = values[1, 1]
+        array[::2, ::3] = values[::2, ::3]
+    reference = zarr.open_array(stores[-1], path="0", mode="r")[:]
+    keys = [
+        sorted(
+            str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()
+        )
+        for store in stores
+    ]
+    assert keys[0] == keys[1] == keys[2]
+    for store in stores[:2]:
+        np.testing.assert_array_equal(zarr.open_array(store, path="0", mode="r")[:], reference)
+
+
+@given(
+    version=st.sampled_from(["0.4", "0.5"]),
+    shards=st.booleans(),
+    dtype=st.sampled_from(["u1", "u2", "i4", "f4"]),
+    dask=st.booleans(),
+)
+def test_images_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    version: str,
+    shards: bool,  # noqa: FBT001
+    dtype: str,
+    dask: bool,  # noqa: FBT001
+) -> None:
+    """All metadata byte for byte, all pixels, and the same chunks."""
+    ds = image((2, 37, 50), "cyx", dtype=dtype)
+    ds.image[0, :16, :16] = 0
+    ds = ds.chunk(y=16, x=16) if dask else ds
+    layout: dict[str, Any] = {"chunks": {"y": 8, "x": 8}, "version": version}
+    if shards and version == "0.5":
+        layout["shards"] = {"y": 16, "x": 16}
+    found = []
+    for name in PIPELINES:
+        where = tmp_path_factory.mktemp("image") / "image"
+        with set_options(codec_pipeline=name):
+            ds.omezarr.to_zarr(where, levels=2, **layout)
+        paths = {str(p.relative_to(where)): p for p in where.rglob("*") if p.is_file()}
+        metadata = {k: p.read_bytes() for k, p in paths.items() if p.name in storage.METADATA_FILES}
+        group = zarr.open_group(where, mode="r")
+        found.append((set(paths), metadata, [np.asarray(group[k][:]) for k in ("0", "1")]))  # type: ignore[index]
+    assert found[0][:2] == found[1][:2]
+    for ours, zarrs in zip(found[0][2], found[1][2], strict=True):
+        np.testing.assert_array_equal(ours, zarrs)
+
+
+@pytest.mark.parametrize("kind", ["memory", "zip", "http"])
+def test_other_stores(tmp_path: Path, kind: str) -> None:
+    values = pixels((40, 48))
+    store: Any = MemoryStore() if kind == "memory" else tmp_path
+    put_image(store, values, chunks=(16, 16))
+    if kind == "zip":
+        archive = shutil.make_archive(str(tmp_path / "image"), "zip", tmp_path)
+        store = ZipStore(archive, mode="r")
+    with served(tmp_path) as (url, _):
+        ds = opened(url if kind == "http" else store, cache=False)
+        np.testing.assert_array_equal(ds.image, values)
+        np.testing.assert_array_equal(ds.image[3:20, [5, 2]], values[3:20, [5, 2]])
+
+
+# ── what goes wrong ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("chunks", [None, {}], ids=["lazy", "dask"])
+@pytest.mark.parametrize("kind", ["local", "store", "memory"])
+def test_what_is_gone_is_no_zeros(
+    tmp_path: Path, memory: MemoryStore, name: str, chunks: Option, kind: str
+) -> None:
+    stores: dict[str, Place] = {
+        "local": tmp_path,
+        "store": LocalStore(tmp_path),
+        "memory": memory,
+    }
+    store = stores[kind]
+    put_image(store, pixels((40, 48)), chunks=(16, 16))
+    with set_options(codec_pipeline=name):  # type: ignore[arg-type]
+        ds = opened(store, chunks=chunks, cache=False)
+    assert ds.image[0].sum() > 0
+    if kind == "memory":
+        memory._store_dict.clear()
+    else:
+        (tmp_path / "0" / "zarr.json").unlink()
+        shutil.rmtree(tmp_path / "0" / "c")
+    with pytest.raises(OmeZarrFileNotFoundError, match="0 is no longer there: the image was"):
+        ds.image.values  # noqa: B018
+    if chunks is None:
+        with pytest.raises(OmeZarrFileNotFoundError, match="no longer there"):
+            asyncio.run(ds.load_async())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_absent_chunks_are_zeros(tmp_path: Path, name: str) -> None:
+    put_image(tmp_path, pixels((40, 48)), chunks=(16, 16))
+    shutil.rmtree(tmp_path / "0" / "c")
+    with set_options(codec_pipeline=name):  # type: ignore[arg-type]
+        assert not opened(tmp_path).image.any()
+
+
+def test_a_damaged_chunk_is_told_of_by_zarr(tmp_path: Path) -> None:
+    put_image(tmp_path, pixels((40, 48)), chunks=(16, 16))
+    (tmp_path / "0" / "c" / "1" / "1").write_bytes(b"damaged")
+    errors = []
+    for name in PIPELINES:
+        with set_options(codec_pipeline=name):
+            ds = opened(tmp_path)
+        assert ds.image[:16, :16].sum() > 0
+        with pytest.raises(Exception, match=" ") as caught:
+            ds.load()
+        errors.append((type(caught.value), str(caught.value)))
+    assert errors[0] == errors[1]
+
+
+def test_what_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    """A write that was killed leaves half a chunk, which lies at the rim of the array, too."""
+    values = pixels((40, 48))
+    put_image(tmp_path, values, chunks=(16, 16))
+    for path in (tmp_path / "0" / "c").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:10])
+    place = storage.locate(tmp_path, write=True)
+    array = storage.open_array(place, "0", 3, mode="r+")
+    array[:] = values
+    np.testing.assert_array_equal(opened(tmp_path).image, values)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="looks at inodes")
+def test_atomic_writes_replace_files(tmp_path: Path) -> None:
+    put_image(tmp_path, pixels((32, 32)), chunks=(16, 16))
+    file = tmp_path / "0" / "c" / "0" / "0"
+    array = storage.open_array(storage.locate(tmp_path, write=True), "0", 3, mode="r+", atomic=True)
+    with file.open("rb") as old:
+        before = old.read()
+        array[:] = pixels((32, 32), seed=1)
+        old.seek(0)
+        assert old.read() == before
+    assert file.read_bytes() != before
+
+
+def test_missing_chunks_may_be_forbidden(tmp_path: Path) -> None:
+    """An option of newer releases of Zarr."""
+    put_image(tmp_path, pixels((32, 32)), chunks=(16, 16))
+    (tmp_path / "0" / "c" / "0" / "0").unlink()
+    errors: list[type[Exception] | None] = []
+    for name in PIPELINES:
+        with (
+            set_options(codec_pipeline=name),
+            zarr.config.set({"array.read_missing_chunks": False}),
+        ):
+            try:
+                opened(tmp_path).load()
+            except Exception as error:  # noqa: BLE001
+                errors.append(type(error))
+            else:
+                errors.append(None)
+    assert errors[0] is errors[1]
+
+
+# ── elsewhere ────────────────────────────────────────────────────────────────────────────────────
+
+
+def total(ds: xr.Dataset) -> tuple[int, str]:
+    """Sum the pixels, and say by which pipeline."""
+    return int(ds.image.sum()), type(pipeline_of(ds)).__name__
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> tuple[xr.Dataset, int]:
+    """Give an image of many chunks, so that all threads of a pipeline have something to do."""
+    values = pixels((8, 128, 128))
+    put_image(tmp_path / "large", values, chunks=(1, 32, 32))
+    ds = opened(tmp_path / "large", cache=False)
+    return ds, int(values.sum(dtype="u8"))
+
+
+def test_copies(large: tuple[xr.Dataset, int]) -> None:
+    import cloudpickle  # type: ignore[import-untyped]
+
+    ds, expected = large
+    copies = [
+        pickle.loads(pickle.dumps(ds)),  # noqa: S301
+        cloudpickle.loads(cloudpickle.dumps(ds)),
+        copy.deepcopy(ds),
+        ds.copy(deep=True),
+    ]
+    for other in copies[:3]:
+        assert total(other) == total(ds)
+        assert total(other)[0] == expected
+        assert pipeline_of(other) == pipeline_of(ds)
+    assert int(copies[3].image.sum()) == expected
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("way", ["spawn", "forkserver"])
+def test_other_processes(
+    large: tuple[xr.Dataset, int], tmp_path: Path, way: str, name: str
+) -> None:
+    """What was set here goes for what was opened here."""
+    if way not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {way} here")
+    with set_options(codec_pipeline=name):  # type: ignore[arg-type]
+        ds = opened(tmp_path / "large", cache=False)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(way)) as pool:
+        assert pool.submit(total, ds).result() == total(ds)
+    assert total(ds)[0] == large[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forks(large: tuple[xr.Dataset, int]) -> None:
+    """A fork has not the threads that decoded before it."""
+    ds, expected = large
+    assert total(ds)[0] == expected
+    context = multiprocessing.get_context("fork")
+    queue: Any = context.Queue()
+    process = context.Process(target=lambda: queue.put(total(ds)[0]))
+    process.start()
+    try:
+        process.join(60)
+        assert not process.is_alive()
+        assert queue.get(timeout=5) == expected
+    finally:
+        process.kill()
+
+
+def test_where_zarrs_is_not(large: tuple[xr.Dataset, int], tmp_path: Path) -> None:
+    ds, expected = large
+    (tmp_path / "pickled").write_bytes(pickle.dumps(ds))
+    code = """
+import pickle, sys, warnings
+import zarr
+zarr.registry.get_pipeline_class()  # where it is installed, Zarr loads it
+for name in ["zarrs", *(name for name in sys.modules if name.startswith("zarrs."))]:
+    sys.modules[name] = None
+warnings.simplefilter("error")
+import xarray as xr
+with open(sys.argv[1], "rb") as file:
+    print(int(pickle.load(file).image.sum()))
+print(int(xr.open_dataset(sys.argv[2], engine="omezarr").image.sum()))
+"""
+    arguments = [sys.executable, "-c", code, str(tmp_path / "pickled"), str(tmp_path / "large")]
+    shown = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == [str(expected)] * 2
+    assert not shown.stderr
+
+
+def test_workers_of_a_cluster(large: tuple[xr.Dataset, int], tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    ds, expected = large
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        assert client.submit(total, ds).result() == (expected, total(ds)[1])
+        chunked = opened(tmp_path / "large", chunks={})
+        assert int(chunked.image.sum()) == expected
+        chunked.omezarr.to_zarr(tmp_path / "copy")
+    np.testing.assert_array_equal(opened(tmp_path / "copy").image, ds.image)
+
+
+def test_threads_share_an_array(large: tuple[xr.Dataset, int]) -> None:
+    ds, expected = large
+    sums: list[int] = []
+    threads = [threading.Thread(target=lambda: sums.append(total(ds)[0])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sums == [expected] * 8
+
+
+# ── a pipeline is one of Zarr's ──────────────────────────────────────────────────────────────────
+
+
+@needs_zarrs
+def test_zarr_can_ask_what_it_asks_a_pipeline(tmp_path: Path) -> None:
+    put_image(tmp_path, pixels((32, 32)), chunks=(16, 16))
+    array = storage.open_array(storage.locate(tmp_path, write=True), "0", 3, mode="r+")
+    pipeline = array.async_array.codec_pipeline
+    assert isinstance(pipeline, pipelines.ZarrsPipeline)
+    own = zarr.open_array(tmp_path, path="0").async_array.codec_pipeline
+    codecs: Any = own
+    assert [*iter(cast("Any", pipeline))] == [*codecs]
+    assert pipeline.supports_partial_decode == own.supports_partial_decode
+    assert pipeline.supports_partial_encode == own.supports_partial_encode
+    made: object = pipelines.ZarrsPipeline.from_codecs([*codecs])
+    assert isinstance(made, BatchedCodecPipeline)
+    assert array.nchunks_initialized == 4
+    array.resize((48, 32))
+    array.append(pixels((16, 32)))
+    assert array.shape == (64, 32)
+    np.testing.assert_array_equal(array[48:], pixels((16, 32)))
+    assert json.loads((tmp_path / "0" / "zarr.json").read_text())["shape"] == [64, 32]

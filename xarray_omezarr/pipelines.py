@@ -1,0 +1,319 @@
+"""What encodes and decodes the chunks of an array: zarrs where it can, else Zarr's own.
+
+A pipeline belongs to one array object, and travels with it when that is pickled. Zarr's
+configuration, which all threads of a process share, is left alone; and where somebody has set a
+pipeline there, that one stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from zarr.abc.codec import CodecPipeline
+from zarr.buffer import cpu
+from zarr.codecs import ShardingCodec
+from zarr.core import codec_pipeline
+from zarr.core.array_spec import ArrayConfig, ArraySpec
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.storage import LocalStore, MemoryStore
+
+from xarray_omezarr import options, spec
+from xarray_omezarr.boxes import Boxes, Part, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Self
+
+    import zarr
+    from zarr.abc.codec import Codec
+    from zarr.abc.store import Store
+    from zarr.core.buffer import Buffer, NDBuffer
+
+    #: Where a chunk is, what it looks like, which part of it belongs where in the array, and
+    #: whether that is all of it.
+    Item = tuple[Any, ArraySpec, Any, Any, bool]
+
+#: The codecs that zarrs is trusted with. It knows others, but not all of them to the last bit.
+_CODECS = {
+    2: frozenset({"blosc", "bz2", "gzip", "zlib", "zstd"}),
+    3: frozenset({"blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd"}),
+}
+
+
+def attach(array: zarr.Array[Any], store: Store, *, atomic: bool = False) -> None:
+    """Give an array that was just opened the fastest pipeline for it.
+
+    Parameters
+    ----------
+    array
+        The array.
+    store
+        The store that its chunks are in, which the array's own may be a wrapper of.
+    atomic
+        Whether a chunk that is written has to be the old one or the new one at every moment. zarrs
+        writes into the file that is there, so it only reads then.
+    """
+    inner = array.async_array
+    plain = inner.codec_pipeline
+    if options.get("codec_pipeline") == "zarr" or type(plain) is not BatchedCodecPipeline:
+        return
+    pipeline = _fused(array, plain, store)
+    if _suits(array):
+        both = ZarrsPipeline(pipeline, inner.metadata, array.store, writes=not atomic)
+        pipeline = pipeline if both.able is None else both
+    # Its class is frozen, so that nobody changes an array that others hold. This one is ours.
+    object.__setattr__(inner, "codec_pipeline", pipeline)
+
+
+def _fused(array: zarr.Array[Any], plain: BatchedCodecPipeline, store: Store) -> CodecPipeline:
+    """Give the pipeline of newer releases of Zarr that works without an event loop, if it pays."""
+    fused: Any = getattr(codec_pipeline, "FusedCodecPipeline", None)
+    # Other stores, and wrappers that may have reasons, are read as they ask for it.
+    if fused is None or type(store) not in (LocalStore, MemoryStore):
+        return plain
+    codecs = tuple(plain)
+    if len(codecs) > 1 and any(isinstance(codec, ShardingCodec) for codec in codecs):
+        # Shards within other codecs: each new pipeline warns of that again.
+        return plain
+    metadata = array.async_array.metadata
+    config = {"order": metadata.order} if metadata.zarr_format == spec.V2 else {}
+    looks = ArraySpec(
+        shape=array.shards or array.chunks,
+        dtype=metadata.dtype,
+        fill_value=metadata.fill_value,
+        config=ArrayConfig.from_dict(cast("Any", config)),
+        prototype=cpu.buffer_prototype,
+    )
+    made: CodecPipeline = fused.from_codecs(codecs).evolve_from_array_spec(looks)
+    return made
+
+
+# ── zarrs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _suits(array: zarr.Array[Any]) -> bool:
+    """Say whether zarrs reads and writes an array as Zarr does: its store, type and codecs."""
+    if type(array.store) is not LocalStore or array.dtype.kind not in "biufc" or not array.ndim:
+        return False
+    metadata: Mapping[str, Any] = array.metadata.to_dict()
+    if array.metadata.zarr_format == spec.V2:
+        compressor = metadata.get("compressor")
+        return not metadata.get("filters") and (
+            compressor is None or compressor.get("id") in _CODECS[2]
+        )
+    regular: bool = metadata["chunk_grid"]["name"] == "regular"
+    return regular and all(name in _CODECS[3] for name in _names(metadata["codecs"]))
+
+
+def _names(codecs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Give the names of codecs, and of those within shards."""
+    for codec in codecs:
+        yield codec["name"]
+        inside = codec.get("configuration") or {}
+        for key in ("codecs", "index_codecs"):
+            yield from _names(inside.get(key) or ())
+
+
+@dataclass(frozen=True)
+class ZarrsPipeline(CodecPipeline):
+    """zarrs for what it can do with an array, and Zarr's own pipeline for everything else.
+
+    Whatever zarrs cannot do, or fails at, is done again by Zarr, which says what is wrong.
+    """
+
+    plain: CodecPipeline
+    metadata: Any
+    store: Store
+    writes: bool
+    """Whether zarrs is to write, too."""
+    boxes: Boxes | None = field(init=False, repr=False, compare=False)
+    """What zarrs does; None where it is not there, or refuses the array."""
+
+    def __post_init__(self) -> None:
+        self._connect()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "boxes": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+    def _connect(self) -> None:
+        try:
+            boxes = Boxes(self.metadata, self.store)
+        except Exception:  # noqa: BLE001 - another release, or something that it cannot do
+            boxes = None
+        object.__setattr__(self, "boxes", boxes)
+
+    @property
+    def able(self) -> Boxes | None:
+        """Give what zarrs does, here and now."""
+        return self.boxes if self.boxes is not None and self.boxes.at_home else None
+
+    async def read(
+        self, batch_info: Iterable[Item], out: NDBuffer, drop_axes: tuple[int, ...] = ()
+    ) -> Any:  # noqa: ANN401 - newer releases of Zarr want to know what was there, if asked to
+        """Read parts of chunks into an array."""
+        batch, boxes = list(batch_info), self.able
+        array: object = out.as_ndarray_like()
+        if (
+            boxes is not None
+            and isinstance(array, np.ndarray)
+            and all(_fills(looks.config) for _, looks, *_ in batch)
+        ):
+            found = None if drop_axes else _straightened(batch, array)
+            try:
+                if found is not None:
+                    await asyncio.to_thread(boxes.load, *found)
+                    return ()
+                if not boxes.sharded:
+                    parts = [Part(at.path, *rest) for at, _, *rest in batch]
+                    await asyncio.to_thread(boxes.load_any, parts, array, drop_axes)
+                    return ()
+            except Exception:  # noqa: BLE001, S110 - damaged, or more than zarrs can do
+                pass
+        return await self.plain.read(batch, out, drop_axes)
+
+    async def write(
+        self, batch_info: Iterable[Item], value: NDBuffer, drop_axes: tuple[int, ...] = ()
+    ) -> None:
+        """Write parts of an array into chunks."""
+        batch, boxes = list(batch_info), self.able
+        array: object = value.as_ndarray_like()
+        if boxes is not None and self.writes and isinstance(array, np.ndarray) and array.ndim:
+            found = None if drop_axes else _straightened(batch, array)
+            if found is not None:
+                empty = batch[0][1].config.write_empty_chunks if batch else False
+                try:
+                    await asyncio.to_thread(boxes.save, *found, empty=empty)
+                except Exception:  # noqa: BLE001, S110 - what was written is written again
+                    pass
+                else:
+                    return
+        await cast("Any", self.plain).write(batch, value, drop_axes)
+
+    # The rest is asked for by nobody but Zarr's tests of metadata: Zarr's own answers.
+
+    @classmethod
+    def from_codecs(cls, codecs: Iterable[Codec]) -> Self:
+        """Make a pipeline of codecs alone: Zarr's own, as there is no store for zarrs."""
+        return BatchedCodecPipeline.from_codecs(codecs)  # type: ignore[return-value]
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
+        """Adapt to an array: done already."""
+        del array_spec
+        return self
+
+    @property
+    def supports_partial_decode(self) -> bool:
+        """Whether a part of a chunk can be decoded alone."""
+        return self.plain.supports_partial_decode
+
+    @property
+    def supports_partial_encode(self) -> bool:
+        """Whether a part of a chunk can be encoded alone."""
+        return self.plain.supports_partial_encode
+
+    def __iter__(self) -> Iterator[Codec]:
+        yield from iter(self.plain)  # type: ignore[call-overload]
+
+    def validate(self, **kwargs: Any) -> None:  # noqa: ANN401 - differs between releases
+        """Check that the codecs fit an array."""
+        self.plain.validate(**kwargs)
+
+    def compute_encoded_size(self, byte_length: int, array_spec: ArraySpec) -> int:
+        """Say how long so many bytes become."""
+        return self.plain.compute_encoded_size(byte_length, array_spec)
+
+    async def decode(
+        self, chunk_bytes_and_specs: Iterable[tuple[Buffer | None, ArraySpec]]
+    ) -> Iterable[NDBuffer | None]:
+        """Decode chunks."""
+        return await self.plain.decode(chunk_bytes_and_specs)
+
+    async def encode(
+        self, chunk_arrays_and_specs: Iterable[tuple[NDBuffer | None, ArraySpec]]
+    ) -> Iterable[Buffer | None]:
+        """Encode chunks."""
+        return await self.plain.encode(chunk_arrays_and_specs)
+
+
+# ── boxes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_box(array: zarr.Array[Any], key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    """Read what a key of numbers and slices selects, in native byte order.
+
+    As `array[key]`, without Zarr and its event loop where zarrs does it.
+    """
+    pipeline, box = array.async_array.codec_pipeline, normal(key, array.shape)
+    boxes = pipeline.able if isinstance(pipeline, ZarrsPipeline) else None
+    if boxes is not None and box is not None and _fills(array.async_array.config):
+        sides, numbers = box
+        values = np.empty([side.stop - side.start for side in sides], boxes.dtype)
+        try:
+            boxes.load(boxes.parts(sides, array.shape, _prefix(array)), values)
+        except Exception:  # noqa: BLE001, S110 - damaged, or more than zarrs can do
+            pass
+        else:
+            return values.squeeze(tuple(numbers))
+    return np.asarray(array[key], array.dtype.newbyteorder("="))
+
+
+def write_box(array: zarr.Array[Any], key: tuple[slice, ...], values: np.ndarray[Any, Any]) -> None:
+    """Write values to where slices select.
+
+    As `array[key] = values`, without Zarr and its event loop where zarrs does it.
+    """
+    pipeline, box = array.async_array.codec_pipeline, normal(key, array.shape)
+    boxes = pipeline.able if isinstance(pipeline, ZarrsPipeline) and pipeline.writes else None
+    if boxes is not None and box is not None and not array.read_only:
+        sides, _ = box
+        if values.shape == tuple(side.stop - side.start for side in sides):
+            parts = boxes.parts(sides, array.shape, _prefix(array))
+            empty = array.async_array.config.write_empty_chunks
+            try:
+                boxes.save(parts, values, empty=empty)
+            except Exception:  # noqa: BLE001, S110 - what was written is written again
+                pass
+            else:
+                return
+    array[key] = values
+
+
+def _prefix(array: zarr.Array[Any]) -> str:
+    return f"{array.path}/" if array.path else ""
+
+
+def _fills(config: object) -> bool:
+    """Say whether chunks that are not there read as the fill value, and nobody asks which."""
+    return getattr(config, "read_missing_chunks", True) is not False
+
+
+def _straightened(
+    batch: Iterable[Item], array: np.ndarray[Any, Any]
+) -> tuple[list[Part], np.ndarray[Any, Any]] | None:
+    """Write selections with slices alone; None where they are no boxes.
+
+    Where a number selects, the array has no axis: it gets one of length 1.
+    """
+    parts: list[Part] = []
+    numbers: list[int] = []
+    for at, looks, inside, outside, complete in batch:
+        found = normal(inside, looks.shape) if isinstance(inside, tuple) else None
+        if found is None or not (isinstance(outside, tuple) and all(map(_is_range, outside))):
+            return None
+        box, numbers = found
+        place = list(outside)
+        for axis in numbers:
+            place.insert(axis, slice(0, 1))
+        parts.append(Part(at.path, box, tuple(place), complete))
+    return parts, np.expand_dims(array, tuple(numbers)) if numbers else array
+
+
+def _is_range(part: object) -> bool:
+    return isinstance(part, slice) and part.step in (None, 1)
