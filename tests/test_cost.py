@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 METADATA = (".json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
-LATENCY = 0.05
+LATENCY = 0.1
 """Seconds until a store answers: requests made side by side overlap."""
 
 LIMITS = {"0.4": (6, 3), "0.5": (3, 2)}

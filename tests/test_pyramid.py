@@ -31,7 +31,7 @@ from tests.strategies import (
     stored_levels,
     write,
 )
-from xarray_omezarr import OmeZarrError, OmeZarrWarning, pyramid, reducers, samples
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, plan, reducers, samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -313,7 +313,7 @@ def test_the_result_is_the_same_for_every_chunking(
     lazy = opened(write(ds, chunks=source))
     with pytest.MonkeyPatch.context() as patch:
         if block_bytes is not None:
-            patch.setattr(pyramid, "BLOCK_BYTES", block_bytes)
+            patch.setattr(plan, "BLOCK_BYTES", block_bytes)
         for each in (ds, ds.chunk(source), lazy, lazy.chunk({})):
             layout = data.draw(layouts(shape, arguments["version"]))
             store = write(each, **arguments, **layout)
@@ -471,7 +471,7 @@ def test_a_crop_of_a_tree_is_one_region() -> None:
 
 def test_dask_arrays_larger_than_a_block_stream() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pyramid, "BLOCK_BYTES", 2**14)
+        patch.setattr(plan, "BLOCK_BYTES", 2**14)
         image = da.arange(512 * 512, dtype="uint32", chunks=2**15).reshape(512, 512)
         store = write(xr.Dataset({"image": (("y", "x"), image)}), levels=3, chunks=32)
     expected = [np.arange(512 * 512, dtype="uint32").reshape(512, 512)]

@@ -15,7 +15,8 @@ import zarr
 from tests.helpers import put_sample
 from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples
 from xarray_omezarr.errors import OmeZarrFileExistsError
-from xarray_omezarr.pyramid import chunk_sizes, default_chunks, layout, plan_pyramid
+from xarray_omezarr.plan import plan_pyramid
+from xarray_omezarr.pyramid import chunk_sizes, default_chunks, layout
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -124,12 +124,13 @@ def test_every_kind_of_object(tmp_path: Path, kind: str) -> None:
 def test_one_signature() -> None:
     names = (
         "self store group mode version image levels method boundary chunks shards compressors "
-        "compute storage_options"
+        "compute progress fsync resume storage_options"
     )
     ds = image()
     for one in (ds, ds.image, xr.DataTree.from_dict({"/0": ds})):
         signature = inspect.signature(type(one.omezarr).to_zarr)
         labels = {"labels", "existing_labels", "overwrite_labels"}
+        labels |= {"append_dim", "region", "layout"}
         assert [name for name in signature.parameters if name not in labels] == names.split()
 
 

@@ -16,13 +16,25 @@ from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 if TYPE_CHECKING:
     from xarray_omezarr.fields import csv_to_labels
     from xarray_omezarr.joins import JoinReport
+    from xarray_omezarr.options import set_options
 
-__all__ = ["JoinReport", "OmeZarrError", "OmeZarrWarning", "csv_to_labels", "samples"]
+__all__ = [
+    "JoinReport",
+    "OmeZarrError",
+    "OmeZarrWarning",
+    "csv_to_labels",
+    "samples",
+    "set_options",
+]
 
 del _accessor
 
 #: What is imported when it is asked for, since importing the package shall cost next to nothing.
-_LATE = {"JoinReport": "xarray_omezarr.joins", "csv_to_labels": "xarray_omezarr.fields"}
+_LATE = {
+    "JoinReport": "xarray_omezarr.joins",
+    "csv_to_labels": "xarray_omezarr.fields",
+    "set_options": "xarray_omezarr.options",
+}
 
 
 def __getattr__(name: str) -> object:

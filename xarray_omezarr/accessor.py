@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from xarray_omezarr.measure import Colors
+    from xarray_omezarr.plan import Plan
     from xarray_omezarr.reducers import Boundary
     from xarray_omezarr.sheets import Columns, Types
 
     Target = str | os.PathLike[str] | Store | zarr.Group
+    Region = Mapping[str, slice | Literal["auto"]] | Literal["auto"]
     Sizes = int | Mapping[str, int]
     Factors = int | Sequence[Mapping[str, int]]
 
@@ -221,7 +223,13 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
         chunks: Sizes | None = None,
         shards: Sizes | None = None,
         compressors: Any = None,  # noqa: ANN401 - whatever Zarr takes
+        append_dim: str | None = None,
+        region: Region | None = None,
+        layout: bool | Literal["visible"] = False,
         compute: bool = True,
+        progress: bool | None = None,
+        fsync: bool = False,
+        resume: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
         """Write the image with its pyramid; see `Dataset.omezarr.to_zarr`.
@@ -234,22 +242,127 @@ class OmeZarrDataArrayAccessor(_Accessor[xr.DataArray]):
         >>> xr.open_dataarray(path, engine="omezarr").sizes["x"]
         384
         """
+        from xarray_omezarr.progress import shown
+        from xarray_omezarr.regions import Where, check_part, write_region
+        from xarray_omezarr.stream import Running
         from xarray_omezarr.write import Options, write_image
 
         if image not in (None, self._obj.name):
             msg = f"image={image!r}: this is a DataArray, of the name {self._obj.name!r}."
             raise OmeZarrError(msg)
+        options = Options(mode, version, levels, method, boundary, chunks, shards, compressors)
+        running = Running(compute, shown(progress), fsync, resume, layout)
+        if region is not None or append_dim is not None:
+            check_part(options, running)
+            return write_region(
+                self._obj,
+                None,
+                (),
+                store,
+                group=group,
+                where=Where(region, append_dim),
+                running=running,
+                storage_options=storage_options,
+            )
         return write_image(
             self._obj,
             None,
             (),
             store,
             group=group,
-            options=Options(mode, version, levels, method, boundary, chunks, shards, compressors),
+            options=options,
             name=None,
-            compute=compute,
+            running=running,
             storage_options=storage_options,
         )
+
+    def pyramid(
+        self,
+        levels: Factors | None = None,
+        method: str = "mean",
+        *,
+        boundary: Boundary = "pad",
+    ) -> xr.DataTree:
+        """Give the levels as a lazy tree, without writing them.
+
+        They are, pixel for pixel, the ones that `to_zarr` writes.
+
+        Parameters
+        ----------
+        levels, method, boundary
+            As for `to_zarr`.
+
+        Returns
+        -------
+        xarray.DataTree
+            `/0`, the image as it is, `/1` and so on, as dask arrays. By "laplacian", `/0` is no
+            image, but what it differs by from the smoothed one.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there can be no such levels.
+
+        Examples
+        --------
+        >>> tree = samples.coins().image.omezarr.pyramid(levels=3)
+        >>> [tree[level].sizes["x"] for level in tree.children]
+        [384, 192, 96]
+        """
+        from xarray_omezarr.levels import pyramid
+        from xarray_omezarr.write import Options
+
+        options = Options(levels=levels, method=method, boundary=boundary)
+        return pyramid(self._obj, None, (), options)
+
+    def plan(
+        self,
+        levels: Factors | None = None,
+        method: str = "mean",
+        *,
+        boundary: Boundary = "pad",
+        version: str | None = None,
+        chunks: Sizes | None = None,
+        shards: Sizes | None = None,
+    ) -> Plan:
+        """Tell how the image would be written: levels, chunks, blocks, memory. Nothing is read.
+
+        Parameters
+        ----------
+        levels, method, boundary, version, chunks, shards
+            As for `to_zarr`.
+
+        Returns
+        -------
+        xarray_omezarr.plan.Plan
+            A value that prints as a table; `block_bytes` is what each worker holds at the most.
+
+        Raises
+        ------
+        OmeZarrError
+            Where the image cannot be written like that.
+
+        Examples
+        --------
+        >>> print(samples.coins().image.omezarr.plan(levels=2, chunks=256))
+        level    y    x   chunks  shards  objects      bytes
+            0  303  384  256×256       -        4  113.6 KiB
+            1  152  192  152×192       -        1   28.5 KiB
+        1 blocks of 303×384 from the image fill level 0, 1
+        1 tasks, 32.25 MiB in flight per worker
+        """
+        from xarray_omezarr.write import Options, prepare
+
+        options = Options(
+            version=version,
+            levels=levels,
+            method=method,
+            boundary=boundary,
+            chunks=chunks,
+            shards=shards,
+        )
+        (work,) = prepare(self._obj, None, (), options)
+        return work.plan
 
 
 @xr.register_dataset_accessor("omezarr")  # type: ignore[no-untyped-call]
@@ -273,7 +386,13 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         compressors: Any = None,  # noqa: ANN401 - whatever Zarr takes
         existing_labels: Literal["keep", "drop"] | None = None,
         overwrite_labels: bool = False,
+        append_dim: str | None = None,
+        region: Region | None = None,
+        layout: bool | Literal["visible"] = False,
         compute: bool = True,
+        progress: bool | None = None,
+        fsync: bool = False,
+        resume: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
         """Write the image with its pyramid as OME-Zarr.
@@ -305,13 +424,15 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             The number of levels in all; or the factors of each further level relative to the
             first, like ``[{"y": 2, "x": 2}, {"z": 2, "y": 4, "x": 4}]``. By default, spatial axes
             are halved until none is longer than 256, anisotropic stacks becoming isotropic first.
-        method : {"mean", "nearest", "mode"}
-            How levels are reduced; see `xarray_omezarr.reducers.downsample`.
+        method : str, default "mean"
+            How levels are reduced: "mean", "median", "min", "max", "mode", "nearest", "gaussian",
+            "linear" or "laplacian"; see `xarray_omezarr.reducers.downsample`. Label images are
+            reduced by "mode", or like their image by "nearest".
         boundary : {"pad", "trim"}
             Whether partial cells at the end of an axis are kept or dropped.
         chunks, shards : int or mapping of str to int, optional
             Their sizes, -1 for the whole axis. By default those the image was opened with, else
-            chunks near 1 MiB and no shards.
+            chunks near 1 MiB, and shards only where there would be more than 65,536 chunks.
         compressors : optional
             Codecs, as Zarr takes them. By default those the image was opened with, where the
             Zarr format is the same; else Blosc with LZ4.
@@ -320,9 +441,33 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             where the pixels are the same ones, or removed. Without it, they are an error.
         overwrite_labels : bool, default False
             Whether a label image of the same name is replaced.
+        append_dim : str, optional
+            The axis, not one of space, along which the image that is there becomes longer, on
+            every level, with its label images and the names of its channels. Coordinates have to
+            continue those of the image.
+        region : mapping of str to slice, or "auto", optional
+            Which part of the image that is there is written, in pixels of the finest level; along
+            axes that are not named, all of it. "auto", for an axis or for all, finds the part by
+            the coordinates. Every level is brought up to date; the image can be read meanwhile,
+            with old pixels or new ones. One region is written at a time.
+        layout : bool or "visible", default False
+            Whether to write no pixels, but lay out the arrays of an image that is to be written by
+            `region`. It becomes one that can be opened once all of it is there; with "visible" it
+            is one at once, with zeros where nothing is yet.
         compute : bool, default True
-            Whether to write now. With False, the target stays unfinished until what comes back
-            is computed.
+            Whether to write now. With False, only empty arrays are, and the target stays
+            unfinished until what comes back is computed.
+        progress : bool, optional
+            Whether to show one bar for all levels, with bytes per second and the time left; by
+            default what `set_options` says. There is none where standard error is neither a
+            terminal nor a notebook's.
+        fsync : bool, default False
+            Whether to wait until all is on the disk before it becomes the image, on local disks:
+            it is then whole or not there even after a loss of power.
+        resume : bool, default False
+            Whether to continue a write that was interrupted, with the same arguments and the same
+            pixels. Blocks that are written already are skipped. Where there is nothing to
+            continue, the image is written as usual, and the mode applies.
         storage_options : mapping, optional
             Passed on to fsspec for URLs.
 
@@ -334,7 +479,8 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         Raises
         ------
         OmeZarrError
-            Where the image cannot be written as asked; nothing is changed then.
+            Where the image cannot be written as asked, and nothing is changed; or where some of
+            its blocks could not be written, and the others are kept for `resume`.
         OmeZarrFileExistsError
             Where there is something that the mode does not allow to replace.
 
@@ -345,10 +491,12 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         >>> xr.open_dataset(path, engine="omezarr", level=-1).sizes["x"]
         192
         """
+        from xarray_omezarr.progress import shown
+        from xarray_omezarr.regions import Where, check_part, write_region
+        from xarray_omezarr.stream import Running
         from xarray_omezarr.write import Options, write_image, write_labels
 
-        found = coordinates.label_images(self._obj)
-        chosen = found if labels is None else coordinates.check_labels(self._obj, labels)
+        chosen = self._labels(labels)
         options = Options(
             mode=mode,
             version=version,
@@ -361,6 +509,19 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             existing_labels=existing_labels,
             overwrite_labels=overwrite_labels,
         )
+        running = Running(compute, shown(progress), fsync, resume, layout)
+        if region is not None or append_dim is not None:
+            check_part(options, running)
+            return write_region(
+                self._obj[coordinates.find_image(self._obj, image, chosen)],
+                self._obj,
+                chosen,
+                store,
+                group=group,
+                where=Where(region, append_dim),
+                running=running,
+                storage_options=storage_options,
+            )
         if mode == "a":
             return write_labels(
                 self._obj,
@@ -368,7 +529,7 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
                 store,
                 group=group,
                 options=options,
-                compute=compute,
+                running=running,
                 storage_options=storage_options,
             )
         name = coordinates.find_image(self._obj, image, chosen)
@@ -385,9 +546,118 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
             group=group,
             options=options,
             name=title if isinstance(title, str) else None,
-            compute=compute,
+            running=running,
             storage_options=storage_options,
         )
+
+    def pyramid(
+        self,
+        levels: Factors | None = None,
+        method: str = "mean",
+        *,
+        boundary: Boundary = "pad",
+        image: str | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> xr.DataTree:
+        """Give the levels as a lazy tree, without writing them.
+
+        They are, pixel for pixel, the ones that `to_zarr` writes.
+
+        Parameters
+        ----------
+        levels, method, boundary
+            As for `to_zarr`.
+        image, labels
+            As for `to_zarr`.
+
+        Returns
+        -------
+        xarray.DataTree
+            `/0`, the image as it is, `/1` and so on, as dask arrays. Label images are below
+            `/labels`, with their tables. By "laplacian", `/0` is no image, but what it differs by
+            from the smoothed one.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there can be no such levels.
+
+        Examples
+        --------
+        >>> tree = samples.coins().omezarr.pyramid(levels=3)
+        >>> [tree[level].sizes["x"] for level in ("0", "1", "labels/coins/2")]
+        [384, 192, 96]
+        """
+        from xarray_omezarr.levels import pyramid
+        from xarray_omezarr.write import Options
+
+        options = Options(levels=levels, method=method, boundary=boundary)
+        chosen = self._labels(labels)
+        name = coordinates.find_image(self._obj, image, chosen)
+        return pyramid(self._obj[name], self._obj, chosen, options)
+
+    def plan(
+        self,
+        levels: Factors | None = None,
+        method: str = "mean",
+        *,
+        boundary: Boundary = "pad",
+        version: str | None = None,
+        chunks: Sizes | None = None,
+        shards: Sizes | None = None,
+        image: str | None = None,
+    ) -> Plan:
+        """Tell how the image would be written: levels, chunks, blocks, memory. Nothing is read.
+
+        The plan is that of the image alone; each of its label images has one of its own.
+
+        Parameters
+        ----------
+        levels, method, boundary, version, chunks, shards, image
+            As for `to_zarr`.
+
+        Returns
+        -------
+        xarray_omezarr.plan.Plan
+            A value that prints as a table; `block_bytes` is what each worker holds at the most.
+
+        Raises
+        ------
+        OmeZarrError
+            Where the image cannot be written like that.
+
+        Examples
+        --------
+        >>> print(samples.coins().omezarr.plan(levels=2, chunks=256))
+        level    y    x   chunks  shards  objects      bytes
+            0  303  384  256×256       -        4  113.6 KiB
+            1  152  192  152×192       -        1   28.5 KiB
+        1 blocks of 303×384 from the image fill level 0, 1
+        1 tasks, 32.25 MiB in flight per worker
+        """
+        from xarray_omezarr.write import Options, prepare
+
+        options = Options(
+            version=version,
+            levels=levels,
+            method=method,
+            boundary=boundary,
+            chunks=chunks,
+            shards=shards,
+        )
+        (work,) = prepare(
+            self._obj[coordinates.find_image(self._obj, image, self._labels(None))],
+            None,
+            (),
+            options,
+        )
+        return work.plan
+
+    def _labels(self, labels: Sequence[str] | None) -> list[str]:
+        """Give the variables that are label images: those asked for, else all there are."""
+        if labels is None:
+            return coordinates.label_images(self._obj)
+        return coordinates.check_labels(self._obj, labels)
 
     # ── labels and their tables ──────────────────────────────────────────────────────────────────
 
@@ -666,6 +936,9 @@ class OmeZarrDataTreeAccessor:
         existing_labels: Literal["keep", "drop"] | None = None,
         overwrite_labels: bool = False,
         compute: bool = True,
+        progress: bool | None = None,
+        fsync: bool = False,
+        resume: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
         """Write the levels of an image as they are, each with its own coordinates.
@@ -686,6 +959,8 @@ class OmeZarrDataTreeAccessor:
         >>> tree = xr.open_datatree(path, engine="omezarr")
         >>> tree.sel(x=slice(5, 20)).omezarr.to_zarr(path + "-crop")
         """
+        from xarray_omezarr.progress import shown
+        from xarray_omezarr.stream import Running
         from xarray_omezarr.write import Options, tree_labels, tree_levels, write_levels
 
         made = {"levels": levels, "method": method, "boundary": boundary}
@@ -713,6 +988,6 @@ class OmeZarrDataTreeAccessor:
                 overwrite_labels=overwrite_labels,
             ),
             name=title if isinstance(title, str) else None,
-            compute=compute,
+            running=Running(compute, shown(progress), fsync, resume),
             storage_options=storage_options,
         )

@@ -267,7 +267,7 @@ def _channels(ds: xr.Dataset) -> list[dict[str, Any]]:
 
 def _table(facts: Mapping[str, Any]) -> str:
     """Lay the facts out for people."""
-    from xarray_omezarr.pyramid import readable
+    from xarray_omezarr.plan import readable
 
     lines = [click.style(facts["path"], bold=True)]
     keys = (key for key in ("kind", "version", "name", "dtype") if facts[key] is not None)

@@ -328,7 +328,8 @@ def _dataset(
         document=copy.deepcopy(dict(image.document)),
     )
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
-    variable = xr.Variable(image.dims, storage.lazy(array), None, encoding)
+    pixels = storage.lazy(array, f"{place.name}/{level.path}")
+    variable = xr.Variable(image.dims, pixels, None, encoding)
     coords = coordinates.image_coordinates(image, level, array.shape, place=place.name, warn=warn)
     for coord in coords.values():
         # Chunked with the image, a coordinate has the image's chunks, or the Dataset has none.

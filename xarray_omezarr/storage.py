@@ -6,11 +6,18 @@ A place is a group in a store, whether there is anything or not; a node is what 
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import json
+import os
+import re
+import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import zarr
@@ -18,6 +25,7 @@ from xarray.backends.zarr import ZarrArrayWrapper
 from xarray.core.indexing import LazilyIndexedArray
 from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
+from zarr.core.array import AsyncArray
 from zarr.core.sync import sync
 from zarr.storage import (
     FsspecStore,
@@ -27,7 +35,7 @@ from zarr.storage import (
     WrapperStore,
 )
 
-from xarray_omezarr import spec
+from xarray_omezarr import pipelines, spec
 from xarray_omezarr.errors import (
     OmeZarrError,
     OmeZarrFileNotFoundError,
@@ -36,7 +44,7 @@ from xarray_omezarr.errors import (
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from zarr.abc.store import ByteRequest
@@ -47,6 +55,18 @@ T = TypeVar("T")
 
 #: The file that says which datasets are being written; it goes when they are finished.
 JOURNAL = ".omezarr.json"
+#: The file that says which region of an image is being written.
+UPDATES = ".omezarr-update.json"
+#: The folder of notes on which blocks of an unfinished write are written.
+RECORDS = ".omezarr"
+#: How often the removal of a folder is tried.
+_ATTEMPTS = 4
+#: Held by whoever makes a change to a store in memory that is one with what it depends on.
+_MEMORY = threading.Lock()
+#: So many seconds lie between two attempts to be alone on a disk.
+_PAUSE = 0.005
+#: What files on a disk are called until all of them is written.
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 #: Metadata shorter than this are laid out for people; the properties of many labels are not.
 _READABLE = 2**20
 #: Requests in flight at a time.
@@ -327,10 +347,15 @@ def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
 def nothing_there(place: Place) -> OmeZarrError:
     """Say what is there where there is no group of Zarr."""
     journal, array, group = read_bytes(place, JOURNAL, ".zarray", ".zgroup")
+    if journal is not None and b'"layout"' in journal:
+        return OmeZarrError(
+            f"{place.name} has been laid out, and not all of it is written yet. It can be opened "
+            "once regions (to_zarr(region=…)) have covered it."
+        )
     if journal is not None:
         return OmeZarrError(
             f"{place.name} is unfinished: a write of this image was interrupted, or is still under "
-            "way. Write it again (mode='w-' takes an unfinished image for none)."
+            "way. Write it again: resume=True goes on with it, without that it is begun anew."
         )
     if array is not None:
         return OmeZarrError(
@@ -379,14 +404,8 @@ def open_arrays(
     """
 
     def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
-        metadata = place.key(path, ARRAY_METADATA[zarr_format])
         try:
-            return zarr.open_array(
-                _WatchedStore(place.store, metadata, f"{place.name}/{path}"),
-                path=place.key(path),
-                mode="r",
-                zarr_format=zarr_format,  # type: ignore[arg-type]
-            )
+            return open_array(place, path, zarr_format)
         except FileNotFoundError:
             return OmeZarrFileNotFoundError(
                 f"{place.name}: the array of dataset '{path}' is missing, though the metadata name "
@@ -404,11 +423,65 @@ def open_arrays(
         return list(pool.map(open_one, paths))
 
 
+def open_array(
+    place: Place,
+    path: str,
+    zarr_format: int,
+    *,
+    mode: Literal["r", "r+"] = "r",
+    shape: tuple[int, ...] | None = None,
+    atomic: bool = False,
+) -> zarr.Array[Any]:
+    """Open an array with the fastest codecs that there are for it.
+
+    Parameters
+    ----------
+    place
+        The group that the array is in.
+    path
+        Its path below the group.
+    zarr_format
+        2 or 3.
+    mode
+        "r" to read: a read then raises where the array is gone. "r+" to write, too.
+    shape
+        Its shape where that is to be another one, of which only this object knows.
+    atomic
+        Whether readers, and whatever interrupts a write, have to find each chunk as it was or as it
+        is to be: for arrays of an image that is there already. It takes longer.
+    """
+    store = place.store
+    if mode == "r" and type(store) is not LocalStore:
+        metadata = place.key(path, ARRAY_METADATA[zarr_format])
+        store = _WatchedStore(store, metadata, f"{place.name}/{path}")
+    array = zarr.open_array(
+        store,
+        path=place.key(path),
+        mode=mode,
+        zarr_format=zarr_format,  # type: ignore[arg-type]
+    )
+    if shape not in (None, array.shape):
+        grown = cast("Any", array.metadata).update_shape(shape)
+        array = zarr.Array(AsyncArray(grown, array.store_path))
+    pipelines.attach(array, place.store, atomic=atomic)
+    return array
+
+
+def _gone(name: str) -> OmeZarrError:
+    return OmeZarrFileNotFoundError(
+        f"{name} is no longer there: the image was replaced or removed after it had been opened. "
+        "Open it again."
+    )
+
+
 class _WatchedStore(WrapperStore[Store]):
     """A store of one array, that raises where the array is gone.
 
     A chunk that is not there reads as fill values; but so would all chunks of an array that was
     removed when its image was replaced. Only where a chunk is absent is the array looked for.
+
+    On a local disk that costs nothing, so `_NativeArray` looks after every read, and the array may
+    have codecs that know no stores but a few.
     """
 
     def __init__(self, store: Store, metadata: str, name: str) -> None:
@@ -422,18 +495,12 @@ class _WatchedStore(WrapperStore[Store]):
     def _is_chunk(self, key: str) -> bool:
         return key.rpartition("/")[2] not in METADATA_FILES
 
-    def _gone(self) -> OmeZarrError:
-        return OmeZarrFileNotFoundError(
-            f"{self._name} is no longer there: the image was replaced or removed after it had been "
-            "opened. Open it again."
-        )
-
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         value = await self._store.get(key, prototype, byte_range)
         if value is None and self._is_chunk(key) and not await self._store.exists(self._metadata):
-            raise self._gone()
+            raise _gone(self._name)
         return value
 
     def get_sync(
@@ -451,31 +518,44 @@ class _WatchedStore(WrapperStore[Store]):
             and self._is_chunk(key)
             and get(self._metadata, prototype=prototype) is None
         ):
-            raise self._gone()
+            raise _gone(self._name)
         return value
 
 
 class _NativeArray(ZarrArrayWrapper):
-    """xarray's wrapper of a Zarr array, whose values come in native byte order."""
+    """xarray's wrapper of a Zarr array, whose values come in native byte order.
 
-    __slots__ = ()
+    A read of local files raises where the array is gone. What removes an array removes its metadata
+    first: whoever finds these after a read has read what was there.
+    """
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
+    __slots__ = ("_file", "_name")
+
+    def __init__(self, array: zarr.Array[Any], name: str) -> None:
         super().__init__(array)  # type: ignore[no-untyped-call]
         self.dtype = self.dtype.newbyteorder("=")
+        self._name = name
+        store, file = array.store, ARRAY_METADATA[array.metadata.zarr_format]
+        self._file = store.root / array.path / file if isinstance(store, LocalStore) else None
+
+    def _checked(self, values: object) -> np.ndarray[Any, Any]:
+        if self._file is not None and not self._file.exists():
+            raise _gone(self._name)
+        return np.asarray(values, dtype=self.dtype)
+
+    def _getitem(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+        return pipelines.read_box(self._array, key)
 
     def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
-        values = super().__getitem__(key)  # type: ignore[no-untyped-call]
-        return np.asarray(values, dtype=self.dtype)
+        return self._checked(super().__getitem__(key))  # type: ignore[no-untyped-call]
 
     async def async_getitem(self, key: object) -> np.ndarray[Any, Any]:
-        values = await super().async_getitem(key)  # type: ignore[no-untyped-call]
-        return np.asarray(values, dtype=self.dtype)
+        return self._checked(await super().async_getitem(key))  # type: ignore[no-untyped-call]
 
 
-def lazy(array: zarr.Array[Any]) -> LazilyIndexedArray:
-    """Wrap an array for xarray's own lazy indexing; values come in native byte order."""
-    return LazilyIndexedArray(_NativeArray(array))
+def lazy(array: zarr.Array[Any], name: str) -> LazilyIndexedArray:
+    """Wrap an array for xarray's own lazy indexing; messages call it by the name."""
+    return LazilyIndexedArray(_NativeArray(array, name))
 
 
 def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any]:
@@ -508,6 +588,21 @@ def codecs_of(array: zarr.Array[Any]) -> dict[str, Any]:
     return {"zarr_format": array.metadata.zarr_format, "dtype": array.dtype, **codecs}
 
 
+@contextmanager
+def explained(place: Place) -> Iterator[None]:
+    """Say of what goes wrong in a store that is written to where that was, and the way out."""
+    try:
+        yield
+    except (OmeZarrError, PermissionError):
+        raise
+    except Exception as error:
+        msg = (
+            f"{place.name} could not be written to: {type(error).__name__}: {error}. Once that "
+            "is mended, write again: resume=True keeps what has been written already."
+        )
+        raise OmeZarrError(msg) from error
+
+
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -536,14 +631,185 @@ def to_buffer(content: Mapping[str, Any]) -> Buffer:
     return cpu.Buffer.from_bytes(to_bytes(content))
 
 
-def write_json(place: Place, file: str, content: Mapping[str, Any]) -> None:
+def write_json(place: Place, file: str, content: Mapping[str, Any], *, fsync: bool = False) -> None:
     """Write a metadata file, as one object."""
+    write_bytes(place, file, to_bytes(content), fsync=fsync)
+
+
+def write_bytes(place: Place, file: str, content: bytes, *, fsync: bool = False) -> None:
+    """Write one object of a group; with `fsync` it is on the disk when this returns."""
 
     async def write() -> None:
         await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        await place.store.set(place.key(file), to_buffer(content))
+        await place.store.set(place.key(file), cpu.Buffer.from_bytes(content))
 
     sync(write())
+    if fsync:
+        _flush(place.store, [place.key(file)])
+
+
+def flush_chunks(array: zarr.Array[Any], box: Sequence[tuple[int, int]]) -> None:
+    """Have the chunks of a part of an array on the disk, where its store is one."""
+    sizes = array.shards or array.chunks
+    ranges = [range(a // n, -(-b // n)) for (a, b), n in zip(box, sizes, strict=True)]
+    _flush(
+        array.store,
+        [
+            f"{array.path}/{array.metadata.encode_chunk_key(index)}".lstrip("/")
+            for index in itertools.product(*ranges)
+        ],
+    )
+
+
+def flush(place: Place, *keys: str) -> None:
+    """Have an object of a group on the disk, where the store is one."""
+    _flush(place.store, [place.key(*keys)])
+
+
+def _flush(store: Store, keys: Iterable[str]) -> None:
+    """Have some files on the disk, and the folders that name them; those that are there."""
+    if not isinstance(store, LocalStore):
+        return
+    folders: dict[Path, None] = {}
+    for key in keys:
+        file = store.root / key
+        if file.exists():
+            _sync_file(file)
+            inner = file.relative_to(store.root).parents
+            folders.update(dict.fromkeys(store.root / folder for folder in inner))
+    for folder in sorted(folders, key=lambda path: -len(path.parts)):
+        _sync_file(folder)
+
+
+def _sync_file(path: Path) -> None:
+    # Windows has no handle of a folder; there, files are enough.
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def list_names(place: Place) -> list[str]:
+    """List what lies directly below a group, where the store can."""
+
+    async def collect() -> list[str]:
+        return [name.strip("/") async for name in place.store.list_dir(place.path)]
+
+    try:
+        return sync(collect()) if place.store.supports_listing else []
+    except FileNotFoundError:
+        return []
+    except (OmeZarrError, PermissionError):
+        raise
+    except Exception as error:
+        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
+        raise OmeZarrError(msg) from error
+
+
+@contextmanager
+def exclusively(place: Place, patience: float) -> Iterator[bool]:
+    """Keep others out of a group for a moment, where that can be: on a disk, and in memory.
+
+    Whoever is killed lets the others in.
+
+    Parameters
+    ----------
+    place
+        The group.
+    patience
+        How many seconds to wait for others.
+
+    Yields
+    ------
+    bool
+        Whether it came to that.
+    """
+    if in_memory(place.store):
+        alone = _MEMORY.acquire(timeout=patience)
+        try:
+            yield alone
+        finally:
+            if alone:
+                _MEMORY.release()
+        return
+    root = _disk(place.store)
+    if root is None or os.name == "nt" or not (root / place.path).is_dir():
+        yield True
+        return
+    handle = os.open(root / place.path, os.O_RDONLY)
+    try:
+        yield _locked(handle, patience)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, patience: float) -> bool:
+    """Lock an open file against others, and say whether that came to pass; closing it ends that."""
+    import fcntl
+
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_PAUSE)
+        except OSError:
+            # A file system that has no locks; there, it is as with stores elsewhere.
+            return True
+        else:
+            return True
+
+
+def leftovers(place: Place, *folders: str) -> list[str]:
+    """Give the keys of files that somebody who was interrupted has left half written, on a disk.
+
+    Parameters
+    ----------
+    place
+        A group, directly in which they are looked for.
+    folders
+        Folders below it, through all of which they are looked for.
+    """
+    root = _disk(place.store)
+    if root is None:
+        return []
+    here = root / place.path
+    found = [path for path in here.glob("*.partial") if _PARTIAL.search(path.name)]
+    for folder in folders:
+        found += [p for p in (here / folder).rglob("*.partial") if _PARTIAL.search(p.name)]
+    return [path.relative_to(root).as_posix() for path in found]
+
+
+def _disk(store: Store) -> Path | None:
+    """Give the folder that a store is, if it is one."""
+    if isinstance(store, WrapperStore):
+        return _disk(store._store)  # noqa: SLF001 - that is how wrappers delegate
+    return store.root if isinstance(store, LocalStore) else None
+
+
+def delete_folder(place: Place, name: str) -> None:
+    """Remove all that lies below a group under a name."""
+    sync(delete_tree(place.store, place.key(name)))
+
+
+async def delete_tree(store: Store, key: str) -> None:
+    """Remove all that lies below a key, while somebody else may write or remove there too.
+
+    Whoever goes on writing what has been removed finds that out, and removes what is new.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            await store.delete_dir(key)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.ENOENT}:
+                raise
+        else:
+            return
 
 
 def delete_files(place: Place, files: Iterable[str]) -> None:
@@ -552,6 +818,16 @@ def delete_files(place: Place, files: Iterable[str]) -> None:
     async def delete() -> None:
         for file in files:
             await place.store.delete(place.key(file))
+
+    sync(delete())
+
+
+def delete_keys(store: Store, keys: Iterable[str]) -> None:
+    """Remove files by their keys; those that are not there as well."""
+
+    async def delete() -> None:
+        for key in keys:
+            await store.delete(key)
 
     sync(delete())
 

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xarray_omezarr import (
+    chunking,
     coordinates,
     lattice,
     properties,
     pyramid,
     reducers,
+    sources,
     spec,
     storage,
     stream,
     tables,
     transaction,
+    updates,
+)
+from xarray_omezarr import (
+    plan as plans,
 )
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.model import Image, Level
-from xarray_omezarr.stream import Work
+from xarray_omezarr.plan import plan_copies, plan_pyramid, readable
+from xarray_omezarr.stream import Running, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from dask.delayed import Delayed
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.pyramid import Plan
+    from xarray_omezarr.plan import Plan
     from xarray_omezarr.reducers import Boundary
     from xarray_omezarr.transforms import ScaleTranslation
 
@@ -62,7 +69,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """The levels of an image, on which its label images lie."""
 
     axes: tuple[Axis, ...]
@@ -83,7 +90,7 @@ def write_image(
     group: str | None,
     options: Options,
     name: str | None,
-    compute: bool,
+    running: Running,
     storage_options: Mapping[str, Any] | None,
 ) -> Delayed | None:
     """Write an image and its pyramid, and its label images on the same levels.
@@ -100,26 +107,41 @@ def write_image(
         How.
     name
         The name of the multiscale image, or None to keep the one that it was opened with.
-    compute
-        Whether to write now; else what comes back writes when it is computed.
+    running
+        Whether to write now, and how.
     """
+    works = prepare(array, dataset, labels, options, name)
+    grid = _grid_below(works[0], options)
+    place = storage.locate(target, group, write=True, storage_options=storage_options)
+    drop = _labels_to_drop(place, grid, labels, options)
+    modes = [options.mode, *(_label_mode(options) for _ in labels)]
+    return stream.write(works, place, modes, drop=drop, running=running)
+
+
+def prepare(
+    array: xr.DataArray,
+    dataset: xr.Dataset | None,
+    labels: Sequence[str],
+    options: Options,
+    name: str | None = None,
+) -> list[Work]:
+    """Find out what is to be written, of an image and of its label images, without any I/O."""
     work = _prepare(array, options, name)
-    # Of pixels that are copies of a block's first one, the labels are copies of that too.
-    method = "nearest" if options.method == "nearest" else "mode"
-    grid = _Grid(
+    return [work, *_prepare_labels(dataset, labels, _grid_below(work, options), options)]
+
+
+def _grid_below(work: Work, options: Options) -> Grid:
+    """Give the levels that the label images of an image lie on."""
+    return Grid(
         axes=work.image.axes,
         factors=tuple(level.factors for level in work.plan.levels),
         transforms=tuple(level.transform for level in work.image.levels),
         shapes=tuple(level.shape for level in work.plan.levels),
         version=work.image.version,
-        method=method,
+        # Of pixels that are copies of a block's first one, the labels are copies of that too.
+        method="nearest" if options.method == "nearest" else "mode",
         boundary=options.boundary,
     )
-    works = [work, *_prepare_labels(dataset, labels, grid, options)]
-    place = storage.locate(target, group, write=True, storage_options=storage_options)
-    drop = _labels_to_drop(place, grid, labels, options)
-    modes = [options.mode, *(_label_mode(options) for _ in labels)]
-    return stream.write(works, place, modes, drop=drop, compute=compute)
 
 
 def write_levels(
@@ -130,7 +152,7 @@ def write_levels(
     group: str | None,
     options: Options,
     name: str | None,
-    compute: bool,
+    running: Running,
     storage_options: Mapping[str, Any] | None,
 ) -> Delayed | None:
     """Write levels that are there already, the finest first, each with its own coordinates.
@@ -149,7 +171,7 @@ def write_levels(
         )
         works.append(_as_label(prepared, label, levels[0]))
     place = storage.locate(target, group, write=True, storage_options=storage_options)
-    grid = _Grid(
+    grid = Grid(
         axes=work.image.axes,
         factors=(),
         transforms=tuple(level.transform for level in work.image.levels),
@@ -160,7 +182,7 @@ def write_levels(
     )
     drop = _labels_to_drop(place, grid, list(labels), options)
     modes = [options.mode, *(_label_mode(options) for _ in labels)]
-    return stream.write(works, place, modes, drop=drop, compute=compute)
+    return stream.write(works, place, modes, drop=drop, running=running)
 
 
 def write_labels(
@@ -170,7 +192,7 @@ def write_labels(
     *,
     group: str | None,
     options: Options,
-    compute: bool,
+    running: Running,
     storage_options: Mapping[str, Any] | None,
 ) -> Delayed | None:
     """Add label images to an image that is there, without touching its pixels."""
@@ -182,7 +204,7 @@ def write_labels(
         raise OmeZarrError(msg)
     # A store that is opened for writing is made where there is none.
     there = storage.locate(target, group, storage_options=storage_options)
-    grid = _grid_of(there)
+    grid = grid_of(updates.look(there))
     if options.version not in (None, grid.version):
         msg = (
             f"version={options.version!r}: {there.name} is of version {grid.version}, and its label"
@@ -192,7 +214,7 @@ def write_labels(
     works = _prepare_labels(dataset, labels, grid, options)
     place = storage.locate(target, group, write=True, storage_options=storage_options)
     return stream.write(
-        works, place, [_label_mode(options) for _ in labels], drop=(), compute=compute
+        works, place, [_label_mode(options) for _ in labels], drop=(), running=running
     )
 
 
@@ -205,7 +227,7 @@ def _label_mode(options: Options) -> str:
 
 
 def _prepare_labels(
-    dataset: xr.Dataset | None, labels: Sequence[str], grid: _Grid, options: Options
+    dataset: xr.Dataset | None, labels: Sequence[str], grid: Grid, options: Options
 ) -> list[Work]:
     if dataset is None:
         return []
@@ -219,7 +241,7 @@ def _check_label_name(name: str) -> None:
         raise OmeZarrError(msg)
 
 
-def _prepare_label(dataset: xr.Dataset, name: str, grid: _Grid, options: Options) -> Work:
+def _prepare_label(dataset: xr.Dataset, name: str, grid: Grid, options: Options) -> Work:
     """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
     label = dataset[name]
     _check_label_name(name)
@@ -271,7 +293,7 @@ def _check_integers(name: str, label: xr.DataArray) -> None:
         raise OmeZarrError(msg)
 
 
-def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
+def _check_on_grid(name: str, label: xr.DataArray, grid: Grid) -> None:
     """Check that a label image lies on the pixels of its image."""
     base = grid.transforms[0]
     own = coordinates.geometry_of(label)
@@ -301,19 +323,9 @@ def _check_on_grid(name: str, label: xr.DataArray, grid: _Grid) -> None:
             raise OmeZarrError(msg)
 
 
-def _grid_of(place: storage.Place) -> _Grid:
-    """Read the levels of an image that is there."""
-    node, _ = storage.fetch_image(place, labels=False)
-    image = spec.parse_image(
-        node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
-    )
-    shapes = []
-    for array in storage.open_arrays(
-        place, [level.path for level in image.levels], node.zarr_format
-    ):
-        if isinstance(array, OmeZarrError):
-            raise array
-        shapes.append(array.shape)
+def grid_of(stored: updates.Stored) -> Grid:
+    """Find out on which levels an image lies."""
+    place, image, shapes = stored.place, stored.image, list(stored.shapes)
     base = image.levels[0].transform
     factors = []
     for level in image.levels:
@@ -327,7 +339,7 @@ def _grid_of(place: storage.Place) -> _Grid:
     if not fitting:
         msg = (
             f"{place.name} has levels of the shapes {shapes}, which are not reduced from the "
-            "first by whole factors: no label image can lie on all of them. Write a tree."
+            "first by whole factors: nothing can be written that lies on all of them. Write a tree."
         )
         raise OmeZarrError(msg)
     moved = any(
@@ -336,11 +348,11 @@ def _grid_of(place: storage.Place) -> _Grid:
         for i in range(len(f))
         if f[i] > 1
     )
-    return _Grid(
+    return Grid(
         axes=image.axes,
         factors=tuple(factors),
         transforms=tuple(level.transform for level in image.levels),
-        shapes=tuple(map(tuple, shapes)),
+        shapes=tuple(shapes),
         version=image.version,
         method="mode" if moved else "nearest",
         boundary=fitting[0],
@@ -348,7 +360,7 @@ def _grid_of(place: storage.Place) -> _Grid:
 
 
 def _labels_to_drop(
-    place: storage.Place, grid: _Grid, labels: Sequence[str], options: Options
+    place: storage.Place, grid: Grid, labels: Sequence[str], options: Options
 ) -> tuple[str, ...]:
     """Decide what becomes of the label images of an image that is replaced."""
     if options.existing_labels not in (None, "keep", "drop"):
@@ -368,7 +380,7 @@ def _labels_to_drop(
             "Nothing was changed."
         )
         raise OmeZarrFileExistsError(msg)
-    old = _grid_of(place)
+    old = grid_of(updates.look(place))
     same = (
         old.shapes == grid.shapes
         and [a.name for a in old.axes] == [a.name for a in grid.axes]
@@ -461,6 +473,9 @@ def _ordered(
 
 
 def _check_dtype(array: xr.DataArray) -> None:
+    if any(np.isnan(size) for sizes in array.chunks or () for size in sizes):
+        msg = "The dask array does not know the sizes of its chunks: compute_chunk_sizes() first."
+        raise OmeZarrError(msg)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:  # noqa: PLR2004
         msg = (
             f"Pixels of type {array.dtype} cannot be written; expected booleans, integers or "
@@ -505,10 +520,10 @@ def _prepare(
 ) -> Work:
     memory = memory_of(array)
     version = _version(options, memory)
-    if _is_label(array) and options.method == "mean":
+    options = replace(options, method=reducers.check_method(options.method))
+    if _is_label(array) and options.method not in reducers.SELECTS:
         # The mean of two labels is a third one.
         options = replace(options, method="mode")
-    reducers.check_method(options.method)
     if options.boundary not in ("pad", "trim"):
         msg = f"boundary={options.boundary!r} is not known; expected 'pad' or 'trim'."
         raise OmeZarrError(msg)
@@ -522,18 +537,25 @@ def _prepare(
         axes, factors, transforms = given
         _check_dtype(array)
     shapes = [reducers.reduced_shape(array.shape, f, options.boundary) for f in factors]
-    plans = pyramid.layout(shapes, factors, *_chunking(array, axes, options, version, memory))
-    plan = pyramid.plan_pyramid(
-        [axis.name for axis in axes],
-        array.dtype,
-        plans,
-        method=options.method,
-        boundary=options.boundary,
-        source_chunks=array.chunks,
+    plans = pyramid.layout(
+        shapes,
+        factors,
+        *chunking.chunking(array, axes, (options.chunks, options.shards), version, memory),
     )
+    dims = [axis.name for axis in axes]
+    plan_of = partial(
+        plan_pyramid, dims, array.dtype, plans, method=options.method, boundary=options.boundary
+    )
+    variable, chunks = array.variable, sources.chunks_of(array.variable)
+    plan = plan_of(source_chunks=chunks, handed=variable.chunks is not None)
+    if variable.chunks is None and chunks and sources.are_cut(chunks, plan.passes[0].tiles[0]):
+        # Read tile by tile, a chunk would be read again for each tile that it is cut into: dask
+        # reads it once.
+        variable = variable.chunk(dict(zip(dims, chunks, strict=True)))
+        plan = plan_of(source_chunks=chunks, handed=True)
     made = options.method if len(factors) > 1 else None
     image = _image(array, axes, transforms, version, name)
-    return _work(array, (array.variable,), plan, image, made=made, options=options)
+    return _work(array, (variable,), plan, image, made=made, options=options)
 
 
 def _is_label(array: xr.DataArray) -> bool:
@@ -558,17 +580,18 @@ def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str 
     transforms = [_transform(array, axes) for array in ordered]
     _check_one_image(ordered, transforms)
     ones = (1,) * len(axes)
-    chunking = _chunking(ordered[0], axes, options, version, memory)
-    plans = pyramid.layout([a.shape for a in ordered], [ones] * len(ordered), *chunking)
-    plan = pyramid.plan_copies(
+    sizes = chunking.chunking(ordered[0], axes, (options.chunks, options.shards), version, memory)
+    plans = pyramid.layout([a.shape for a in ordered], [ones] * len(ordered), *sizes)
+    plan = plan_copies(
         [axis.name for axis in axes],
         ordered[0].dtype,
         plans,
-        [array.chunks for array in ordered],
+        [sources.chunks_of(array.variable) for array in ordered],
+        [array.chunks is not None for array in ordered],
     )
-    sources = tuple(array.variable for array in ordered)
+    variables = tuple(array.variable for array in ordered)
     image = _image(ordered[0], axes, transforms, version, name)
-    return _work(ordered[0], sources, plan, image, made=None, options=options)
+    return _work(ordered[0], variables, plan, image, made=None, options=options)
 
 
 def _image(
@@ -604,29 +627,31 @@ def _resized(array: xr.DataArray) -> tuple[str, ...]:
 
 def _work(
     array: xr.DataArray,
-    sources: tuple[xr.Variable, ...],
+    variables: tuple[xr.Variable, ...],
     plan: Plan,
     image: Image,
     *,
     made: str | None,
     options: Options,
 ) -> Work:
-    if plan.block_bytes > pyramid.LARGE_BYTES:
+    if plan.block_bytes > plans.LARGE_BYTES:
         _warn_of_memory(plan, array, image.axes)
-    codecs = _codecs(options, image.version, memory_of(array))
+    codecs = chunking.codecs(options.compressors, image.version, memory_of(array))
     about: dict[str, Any] | None = {} if _is_label(array) else None
-    return Work(plan, sources, image, made, _resized(array), codecs, about=about)
+    return Work(plan, variables, image, made, _resized(array), codecs, about=about)
 
 
 def _warn_of_memory(plan: Plan, array: xr.DataArray, axes: Sequence[Axis]) -> None:
-    source = _source_sizes(array)
-    spatial = [axis.type == "space" for axis in axes]
-    smaller = pyramid.default_chunks(array.shape, array.dtype.itemsize, spatial, source)
-    came = "" if source is None else f" The pixels come in chunks of {'×'.join(map(str, source))}."
+    smaller = chunking.default_chunks(array, axes)
+    came, way = "", f"It would be less with chunks={smaller} and no larger shards."
+    if array.chunks is not None:
+        source = "×".join(map(str, pyramid.chunk_sizes(array.chunks)))
+        came = f" The pixels come in chunks of {source}."
+        if tuple(smaller.values()) == plan.levels[0].chunks:
+            way = "It would be less if they came in smaller ones, and with no larger shards."
     warnings.warn(
-        f"Each worker holds up to {pyramid.readable(plan.block_bytes)} at a time to write this "
-        f"image, since blocks are made of whole chunks and shards.{came} It would be less with "
-        f"chunks={dict(zip(plan.dims, smaller, strict=True))} and no larger shards.",
+        f"Each worker holds up to {readable(plan.block_bytes)} at a time to write this "
+        f"image, since blocks are made of whole chunks and shards.{came} {way}",
         OmeZarrWarning,
         stacklevel=6,
     )
@@ -655,80 +680,6 @@ def _factors(
             raise OmeZarrError(msg)
         further = pyramid.check_factors(levels, [axis.name for axis in axes], shape)
     return [first, *further]
-
-
-def _source_sizes(array: xr.DataArray) -> tuple[int, ...] | None:
-    """Give the size that most chunks of a dask array have."""
-    return None if array.chunks is None else pyramid.chunk_sizes(array.chunks)
-
-
-def _chunking(
-    array: xr.DataArray,
-    axes: Sequence[Axis],
-    options: Options,
-    version: str,
-    memory: Memory,
-) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Choose the chunks and shards: as asked for, else as opened, else by default."""
-    sizes = {str(dim): size for dim, size in array.sizes.items()}
-    spatial = [axis.type == "space" for axis in axes]
-    default = pyramid.default_chunks(
-        array.shape, array.dtype.itemsize, spatial, _source_sizes(array)
-    )
-    chunks = dict(zip(sizes, default, strict=True))
-    opened = array.variable.encoding.get("preferred_chunks", {})
-    kept = bool(memory.sizes) and all(isinstance(opened.get(dim), int) for dim in sizes)
-    if kept:
-        chunks = {dim: opened[dim] for dim in sizes}
-    if options.chunks is not None:
-        chunks.update(_sizes("chunks", options.chunks, sizes))
-    shards = memory.shards if kept and options.chunks is None else None
-    if version == "0.4":
-        if options.shards is not None:
-            msg = "shards= is not for version 0.4, whose Zarr v2 has none. Write version 0.5."
-            raise OmeZarrError(msg)
-        shards = None
-    elif options.shards is not None:
-        shards = {**chunks, **_sizes("shards", options.shards, sizes)}
-    if shards is None:
-        return tuple(chunks.values()), None
-    for dim, chunk in chunks.items():
-        if shards[dim] == sizes[dim]:
-            shards = {**shards, dim: -(-sizes[dim] // chunk) * chunk}
-        if shards[dim] % chunk:
-            msg = (
-                f"shards: {shards[dim]} along '{dim}' is no multiple of the chunk, {chunk}. "
-                "A shard holds whole chunks."
-            )
-            raise OmeZarrError(msg)
-    return tuple(chunks.values()), tuple(shards[dim] for dim in sizes)
-
-
-def _sizes(what: str, asked: object, sizes: Mapping[str, int]) -> dict[str, int]:
-    if isinstance(asked, (int, np.integer)):
-        asked = dict.fromkeys(sizes, int(asked))
-    if not isinstance(asked, Mapping):
-        msg = f"{what}={asked!r:.80}: expected a number, or one for each dimension: {{'y': 256}}."
-        raise OmeZarrError(msg)
-    unknown = [dim for dim in asked if dim not in sizes]
-    if unknown:
-        msg = f"{what}: {unknown} is none of the dimensions {tuple(sizes)}."
-        raise OmeZarrError(msg)
-    for dim, size in asked.items():
-        if not isinstance(size, (int, np.integer)) or (size < 1 and size != -1):
-            msg = f"{what}: {size!r} along '{dim}'; expected 1 or more, or -1 for the whole axis."
-            raise OmeZarrError(msg)
-    return {dim: sizes[dim] if size == -1 else int(size) for dim, size in asked.items()}
-
-
-def _codecs(options: Options, version: str, memory: Memory) -> dict[str, Any]:
-    zarr_format = spec.ZARR_FORMATS[version]
-    if options.compressors is not None:
-        return {"compressors": options.compressors}
-    opened = memory.codecs
-    if opened.get("zarr_format") == zarr_format:
-        return {"compressors": opened["compressors"]}
-    return {"compressors": transaction.default_compressor(zarr_format)}
 
 
 def _check_one_image(
