@@ -6,23 +6,29 @@ Every measurement has a process of its own, as with asv: figures of memory are c
 is warm from the benchmark before. All of them are gone through several times, so that what
 is compared is measured in turns; a time is the median of all samples, and beside it stands the
 half of them that is closest to it.
+
+Beside the kinds of benchmark that asv knows there is one that it passes over, ``figures_*``: it
+gives several figures by name, and its class makes the tables of them (``report``).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import inspect
 import itertools
 import json
 import os
+import pickle
 import pkgutil
 import platform
 import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +37,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-KINDS = ("time", "timeraw", "track", "peakmem")
+#: As `benchmarks.SLOW`, which can be imported only once the path to it is known.
+SLOW = "XARRAY_OMEZARR_SLOW_BENCHMARKS"
+KINDS = ("time", "timeraw", "track", "peakmem", "figures")
 #: Timed calls in a process: at least so many, then more until so many seconds have passed.
 CALLS, SECONDS = 5, 2.0
 SKIPPED = "skipped"
+#: Those whose versions stand beside the figures.
+PACKAGES = [
+    "xarray-omezarr",
+    "xarray",
+    "zarr",
+    "dask",
+    "numpy",
+    "numcodecs",
+    "zarrs",
+    "ome-zarr",
+    "ngff-zarr",
+]
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,8 @@ class Benchmark:
     @property
     def noisy(self) -> bool:
         """Say whether another run gives another figure."""
-        return self.kind.startswith("time") or getattr(self.function, "noisy", False)
+        noisy = self.kind.startswith("time") or self.kind == "figures"
+        return noisy or getattr(self.function, "noisy", False)
 
     def unit(self) -> str:
         """Say what the figures are."""
@@ -98,8 +119,16 @@ def discover(pattern: str = "") -> Iterator[Benchmark]:
 # ── one measurement, in a process of its own ─────────────────────────────────────────────────────
 
 
-def measure(benchmark: Benchmark, case: tuple[Any, ...]) -> list[float]:
-    """Run one benchmark with one set of parameters, and give its samples."""
+def measure(benchmark: Benchmark, case: tuple[Any, ...]) -> list[Any]:
+    """Run one benchmark with one set of parameters, and give its samples.
+
+    Parameters
+    ----------
+    benchmark
+        Which one.
+    case
+        Its parameters; what `setup_cache` has given comes before them.
+    """
     instance = None if benchmark.owner is None else benchmark.owner()
     method = benchmark.function if instance is None else benchmark.function.__get__(instance)
     prepare = getattr(instance, "setup", _nothing)
@@ -117,6 +146,8 @@ def measure(benchmark: Benchmark, case: tuple[Any, ...]) -> list[float]:
 
     if benchmark.kind == "track":
         return [float(call()[1])]
+    if benchmark.kind == "figures":
+        return [call()[1]]
     if benchmark.kind == "peakmem":
         from benchmarks.memory import peak_bytes
 
@@ -149,13 +180,18 @@ def _nothing(*_args: Any) -> None:
 class Result:
     """What came of one set of parameters."""
 
-    samples: list[float] = field(default_factory=list)
+    samples: list[Any] = field(default_factory=list)
+    """Numbers, or for several figures of one run mappings to numbers."""
     note: str = ""
+    reason: str = ""
+    """Why it was skipped."""
 
     def text(self, unit: str) -> str:
         """Print the median, and where the middle half of the samples lies."""
         if not self.samples:
             return self.note
+        if isinstance(self.samples[-1], dict):
+            return ", ".join(f"{key} {value:.4g}" for key, value in self.samples[-1].items())
         middle = statistics.median(self.samples)
         if len(self.samples) < 4:
             return readable(middle, unit)
@@ -175,21 +211,45 @@ def readable(value: float, unit: str) -> str:
 def run(benchmarks: Sequence[Benchmark], rounds: int) -> dict[str, list[Result]]:
     """Measure everything, in turns."""
     results = {b.name: [Result() for _ in b.cases] for b in benchmarks}
-    for number in range(rounds):
+    with tempfile.TemporaryDirectory(prefix="xarray-omezarr-") as directory:
         for benchmark in benchmarks:
-            if number and not benchmark.noisy:
-                continue
-            for index, result in enumerate(results[benchmark.name]):
-                if not result.note:
-                    _run_one(benchmark, index, result)
-                    label = ", ".join(map(str, benchmark.cases[index]))
-                    text = result.text(benchmark.unit())
-                    sys.stderr.write(f"{number + 1}/{rounds} {benchmark.name}({label}): {text}\n")
+            _fill_cache(benchmark, Path(directory))
+        for number in range(rounds):
+            for benchmark in benchmarks:
+                if number and not benchmark.noisy:
+                    continue
+                for index, result in enumerate(results[benchmark.name]):
+                    if not result.note:
+                        _run_one(benchmark, index, result, _cache_of(benchmark, Path(directory)))
+                        label = ", ".join(map(str, benchmark.cases[index]))
+                        text = result.text(benchmark.unit())
+                        line = f"{number + 1}/{rounds} {benchmark.name}({label}): {text}"
+                        sys.stderr.write(f"{line}\n")
     return results
 
 
-def _run_one(benchmark: Benchmark, index: int, result: Result) -> None:
+def _cache_of(benchmark: Benchmark, directory: Path) -> Path | None:
+    """Say where that is kept which a class makes once for all of its benchmarks."""
+    if not hasattr(benchmark.owner, "setup_cache"):
+        return None
+    return directory / f"{benchmark.owner.__module__}.{benchmark.owner.__name__}" / "cache.pickle"
+
+
+def _fill_cache(benchmark: Benchmark, directory: Path) -> None:
+    """Have a class make what its benchmarks share: in a directory and a process of their own."""
+    cache = _cache_of(benchmark, directory)
+    if cache is None or cache.parent.exists():
+        return
+    cache.parent.mkdir()
+    script = Path(__file__).resolve()
+    command = [sys.executable, str(script), "--fill", benchmark.name, str(cache)]
+    subprocess.run(command, check=True, cwd=cache.parent)  # noqa: S603
+
+
+def _run_one(benchmark: Benchmark, index: int, result: Result, cache: Path | None) -> None:
     command = [sys.executable, __file__, "--one", benchmark.name, str(index)]
+    if cache is not None:
+        command += ["--cache", str(cache)]
     timeout = getattr(benchmark.owner, "timeout", 600)
     try:
         done = subprocess.run(  # noqa: S603
@@ -201,10 +261,28 @@ def _run_one(benchmark: Benchmark, index: int, result: Result) -> None:
         result.note = f"failed ({error.returncode})"
     else:
         answer = json.loads(done.stdout.splitlines()[-1])
-        if answer == SKIPPED:
-            result.note = SKIPPED
+        if isinstance(answer, str):
+            result.note, result.reason = SKIPPED, answer
         else:
             result.samples += answer
+
+
+def tables(benchmarks: Sequence[Benchmark], results: dict[str, list[Result]]) -> Iterator[str]:
+    """Yield the lines of all tables."""
+    for benchmark in benchmarks:
+        found = results[benchmark.name]
+        yield ""
+        if benchmark.kind != "figures":
+            yield from table(benchmark, found)
+            continue
+        cases = list(zip(benchmark.cases, found, strict=True))
+        figures = {case: result.samples for case, result in cases}
+        notes = [
+            f"{', '.join(map(str, case))}: {result.reason or result.note}"
+            for case, result in cases
+            if result.note
+        ]
+        yield from benchmark.owner.report(figures, notes)
 
 
 def table(benchmark: Benchmark, results: Sequence[Result]) -> Iterator[str]:
@@ -230,12 +308,41 @@ def table(benchmark: Benchmark, results: Sequence[Result]) -> Iterator[str]:
 
 def machine() -> str:
     """Say what the figures were measured on."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    packages = ["xarray-omezarr", "xarray", "zarr", "dask", "numpy", "numcodecs"]
-    found = ", ".join(f"{name} {version(name)}" for name in packages)
+    found = []
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"Python {platform.python_version()}, {found}; {cores} cores, {platform.system()}"
+    return (
+        f"Python {platform.python_version()}, {', '.join(found)}; {cores} cores, "
+        f"{platform.system()}, files in {_file_system(tempfile.gettempdir())}"
+    )
+
+
+def _file_system(directory: str) -> str:
+    """Say on what kind of file system a directory lies."""
+    import psutil
+
+    mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    path = Path(directory).resolve()
+    kinds = (mounts[str(p)] for p in (path, *path.parents) if str(p) in mounts)
+    return next(kinds, "an unknown file system")
+
+
+def _answer(name: str, index: int, cache: str | None) -> int:
+    """Measure once, and print the samples, or why there are none."""
+    (benchmark,) = discover(f"^{re.escape(name)}$")
+    case = benchmark.cases[index]
+    if cache is not None:
+        case = (pickle.loads(Path(cache).read_bytes()), *case)  # noqa: S301 - this script's own
+    try:
+        answer: object = measure(benchmark, case)
+    except NotImplementedError as error:
+        answer = str(error)
+    sys.stdout.write(f"{json.dumps(answer)}\n")
+    return 0
 
 
 def main() -> int:
@@ -246,29 +353,27 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="how often times are taken")
     parser.add_argument("--list", action="store_true", help="list their names")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--fill", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.slow:
+        # Before the benchmarks are imported: what they are may depend on it.
+        os.environ[SLOW] = "1"
+    if options.fill:
+        name, file = options.fill
+        (benchmark,) = discover(f"^{re.escape(name)}$")
+        Path(file).write_bytes(pickle.dumps(benchmark.owner().setup_cache()))
+        return 0
     if options.one:
         name, index = options.one
-        (benchmark,) = discover(f"^{re.escape(name)}$")
-        try:
-            answer: object = measure(benchmark, benchmark.cases[int(index)])
-        except NotImplementedError:
-            answer = SKIPPED
-        sys.stdout.write(f"{json.dumps(answer)}\n")
-        return 0
+        return _answer(name, int(index), options.cache)
     benchmarks = list(discover(options.bench))
     if options.list:
         sys.stdout.write("".join(f"{benchmark.name}\n" for benchmark in benchmarks))
         return 0
-    if options.slow:
-        from benchmarks import SLOW
-
-        os.environ[SLOW] = "1"
     results = run(benchmarks, options.rounds)
     sys.stdout.write(f"{machine()}\n")
-    for benchmark in benchmarks:
-        lines = table(benchmark, results[benchmark.name])
-        sys.stdout.write("".join(f"\n{line}" for line in lines) + "\n")
+    sys.stdout.write("".join(f"{line}\n" for line in tables(benchmarks, results)))
     failed = [r for many in results.values() for r in many if r.note not in ("", SKIPPED)]
     return 1 if failed else 0
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-    from xarray_omezarr.pyramid import Plan
+    from xarray_omezarr.plan import Plan
 
 DIMS = ("z", "y", "x")
 GIB = 2**30

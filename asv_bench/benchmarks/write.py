@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +21,18 @@ from benchmarks.images import (
     scaled,
     stored_bytes,
 )
+from benchmarks.workloads import FULL, SMALL, declare, pixels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from xarray_omezarr.plan import Plan
+
 SOURCES = ["numpy", "lazy", "dask"]
 VERSIONS = ["0.4", "0.5"]
 METHODS = ["mean", "nearest", "mode"]
+#: The stack of 64 MiB, and the workloads of the comparison with others, at their smaller size.
+IMAGES = ["cells", *FULL]
 
 
 def source_of(kind: str, directory: Path) -> xr.DataArray:
@@ -39,6 +45,16 @@ def source_of(kind: str, directory: Path) -> xr.DataArray:
     path = directory / "source.ome.zarr"
     image.omezarr.to_zarr(path, levels=1)
     return xr.open_dataarray(path, engine="omezarr", cache=False)
+
+
+def image_of(name: str) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Give an image in memory, and how it is to be written."""
+    if name == "cells":
+        return cells(), {}
+    work = replace(FULL[name], shape=SMALL[name])
+    chunks = dict(zip(work.dims, work.chunks, strict=True))
+    image = xr.DataArray(pixels_of(work), dims=tuple(work.dims), name="image")
+    return image, {"levels": work.levels, "chunks": chunks}
 
 
 class Write(Scratch):
@@ -100,6 +116,28 @@ class Tasks:
         return endless(gib, (z, y, x), max(2048, y))
 
 
+class Workloads:
+    """The plans for the workloads of the comparison with others, from an image that was opened."""
+
+    @parameterized(image=list(FULL))
+    def track_blocks(self, image: str) -> int:
+        return self._plan(image).tasks
+
+    @parameterized(image=list(FULL))
+    def track_held(self, image: str) -> int:
+        """Give what each worker holds by the plan."""
+        return self._plan(image).block_bytes
+
+    track_blocks.unit = "blocks"  # type: ignore[attr-defined]
+    track_held.unit = "bytes"  # type: ignore[attr-defined]
+
+    def _plan(self, image: str) -> Plan:
+        store = MemoryStore()
+        declare(FULL[image], store)
+        opened = xr.open_dataarray(store, engine="omezarr")  # type: ignore[arg-type]
+        return plan_of(opened, levels=FULL[image].levels)
+
+
 class Reads:
     """How often each chunk of the source is computed or fetched: once."""
 
@@ -123,36 +161,40 @@ class Reads:
 
     track_chunks_read.unit = "computations of a chunk"  # type: ignore[attr-defined]
 
-    @parameterized(version=VERSIONS)
-    def track_chunks_fetched(self, version: str) -> float:
+    @parameterized(image=IMAGES, version=VERSIONS)
+    def track_chunks_fetched(self, image: str, version: str) -> float:
         """Count how often each stored chunk is read, where an opened image is written anew."""
         store = MemoryStore()
-        cells().omezarr.to_zarr(store, levels=1, version=version)
+        pixels, options = image_of(image)
+        pixels.omezarr.to_zarr(store, **{**options, "levels": 1}, version=version)
         counting = CountingStore(store)
-        image = xr.open_dataarray(counting, engine="omezarr")  # type: ignore[arg-type]
+        opened = xr.open_dataarray(counting, engine="omezarr")  # type: ignore[arg-type]
         counting.count.keys.clear()
-        image.omezarr.to_zarr(MemoryStore())
+        opened.omezarr.to_zarr(MemoryStore(), **options)
+        # Chunks are at "0/c/1/2" or "0/1/2", metadata is not.
         chunks = [key for key in counting.count.keys if key.rpartition("/")[2].isdecimal()]
-        return len(chunks) / chunks_along(image.shape, image.encoding["chunks"])
+        return len(chunks) / chunks_along(opened.shape, opened.encoding["chunks"])
 
     track_chunks_fetched.unit = "reads of a chunk"  # type: ignore[attr-defined]
 
 
 class Stored:
-    """The bytes that an image of 64 MiB takes with its pyramid."""
+    """What an image takes with its pyramid."""
 
-    @parameterized(version=VERSIONS)
-    def track_bytes(self, version: str) -> int:
-        store = MemoryStore()
-        cells().omezarr.to_zarr(store, version=version)
-        return stored_bytes(store)
+    @parameterized(image=IMAGES, version=VERSIONS)
+    def track_bytes(self, image: str, version: str) -> int:
+        return stored_bytes(self._written(image, version))
 
     track_bytes.unit = "bytes"  # type: ignore[attr-defined]
 
-    @parameterized(version=VERSIONS)
-    def track_objects(self, version: str) -> int:
-        store = MemoryStore()
-        cells().omezarr.to_zarr(store, version=version)
-        return len(store._store_dict)  # noqa: SLF001 - no other way
+    @parameterized(image=IMAGES, version=VERSIONS)
+    def track_objects(self, image: str, version: str) -> int:
+        return len(self._written(image, version)._store_dict)  # noqa: SLF001 - no other way
 
     track_objects.unit = "objects"  # type: ignore[attr-defined]
+
+    def _written(self, image: str, version: str) -> MemoryStore:
+        store = MemoryStore()
+        pixels, options = image_of(image)
+        pixels.omezarr.to_zarr(store, **options, version=version)
+        return store
