@@ -229,6 +229,17 @@ def test_dask_hands_on_what_blocks_become(
         assert not [key for key in watched.log.keys("get") if "/c/" in key]
 
 
+def test_chunks_in_memory_are_no_tasks() -> None:
+    values = np.zeros((24, 64, 64), "u2")
+    array = xr.DataArray(da.from_array(values, chunks=8), dims=("z", "y", "x"))
+    later: Any = array.omezarr.to_zarr(MemoryStore(), levels=2, chunks=16, compute=False)
+    untyped: Any = dask
+    (culled,) = untyped.optimize(later)
+    planned = array.omezarr.plan(levels=2, chunks=16)
+    assert planned.tasks < array.data.npartitions / 10
+    assert len(culled.dask) < planned.tasks + 10
+
+
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("seed", range(6))
 def test_what_was_handed_on_is_made_again_on_resuming(seed: int) -> None:

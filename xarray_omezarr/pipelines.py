@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from zarr.abc.codec import CodecPipeline
@@ -18,20 +18,23 @@ from zarr.codecs import ShardingCodec
 from zarr.core import codec_pipeline
 from zarr.core.array_spec import ArrayConfig, ArraySpec
 from zarr.core.codec_pipeline import BatchedCodecPipeline
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from xarray_omezarr import options, spec
-from xarray_omezarr.boxes import Boxes, Part, normal
+from xarray_omezarr.boxes import Boxes, Compiled, Part, Plain, normal, processors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from typing import Self
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Self, TypeVar
 
     import zarr
     from zarr.abc.codec import Codec
     from zarr.abc.store import Store
     from zarr.core.buffer import Buffer, NDBuffer
 
+    from xarray_omezarr.boxes import Box, Fetch
+
+    Kind = TypeVar("Kind")
     #: Where a chunk is, what it looks like, which part of it belongs where in the array, and
     #: whether that is all of it.
     Item = tuple[Any, ArraySpec, Any, Any, bool]
@@ -60,19 +63,20 @@ def attach(array: zarr.Array[Any], store: Store, *, atomic: bool = False) -> Non
     plain = inner.codec_pipeline
     if options.get("codec_pipeline") == "zarr" or type(plain) is not BatchedCodecPipeline:
         return
-    pipeline = _fused(array, plain, store)
-    if _suits(array):
-        both = ZarrsPipeline(pipeline, inner.metadata, array.store, writes=not atomic)
-        pipeline = pipeline if both.able is None else both
+    # Other stores, and wrappers that may have reasons, are read as they ask for it.
+    if type(store) not in (LocalStore, MemoryStore):
+        return
+    pipeline = Pipeline(
+        _fused(array, plain), inner.metadata, inner.store_path, zarrs=_suits(array), atomic=atomic
+    )
     # Its class is frozen, so that nobody changes an array that others hold. This one is ours.
     object.__setattr__(inner, "codec_pipeline", pipeline)
 
 
-def _fused(array: zarr.Array[Any], plain: BatchedCodecPipeline, store: Store) -> CodecPipeline:
-    """Give the pipeline of newer releases of Zarr that works without an event loop, if it pays."""
+def _fused(array: zarr.Array[Any], plain: BatchedCodecPipeline) -> CodecPipeline:
+    """Give the pipeline of newer releases of Zarr that works without an event loop."""
     fused: Any = getattr(codec_pipeline, "FusedCodecPipeline", None)
-    # Other stores, and wrappers that may have reasons, are read as they ask for it.
-    if fused is None or type(store) not in (LocalStore, MemoryStore):
+    if fused is None:
         return plain
     codecs = tuple(plain)
     if len(codecs) > 1 and any(isinstance(codec, ShardingCodec) for codec in codecs):
@@ -96,7 +100,7 @@ def _fused(array: zarr.Array[Any], plain: BatchedCodecPipeline, store: Store) ->
 
 def _suits(array: zarr.Array[Any]) -> bool:
     """Say whether zarrs reads and writes an array as Zarr does: its store, type and codecs."""
-    if type(array.store) is not LocalStore or array.dtype.kind not in "biufc" or not array.ndim:
+    if type(array.store) is not LocalStore:
         return False
     metadata: Mapping[str, Any] = array.metadata.to_dict()
     if array.metadata.zarr_format == spec.V2:
@@ -118,41 +122,93 @@ def _names(codecs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class ZarrsPipeline(CodecPipeline):
-    """zarrs for what it can do with an array, and Zarr's own pipeline for everything else.
+class Pipeline(CodecPipeline):
+    """The fastest way to the chunks of an array in files or in memory, and Zarr's own beside it.
 
-    Whatever zarrs cannot do, or fails at, is done again by Zarr, which says what is wrong.
+    Whatever the fast one cannot do, or fails at, is done again by Zarr, which says what is wrong.
     """
 
     plain: CodecPipeline
+    """Zarr's own."""
     metadata: Any
-    store: Store
-    writes: bool
-    """Whether zarrs is to write, too."""
-    boxes: Boxes | None = field(init=False, repr=False, compare=False)
+    place: StorePath
+    zarrs: bool
+    """Whether zarrs may be asked."""
+    atomic: bool
+    """Whether a chunk that is written has to be the old one or the new one at every moment."""
+    compiled: Compiled | None = field(init=False, repr=False, compare=False)
     """What zarrs does; None where it is not there, or refuses the array."""
+    reads: Boxes | None = field(init=False, repr=False, compare=False)
+    """What reads without an event loop where zarrs does not."""
+    saves: Synchronous | None = field(init=False, repr=False, compare=False)
+    """What writes without an event loop where zarrs does not."""
 
     def __post_init__(self) -> None:
         self._connect()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "boxes": None}
+        return {**self.__dict__, "compiled": None, "reads": None, "saves": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
         self._connect()
 
     def _connect(self) -> None:
-        try:
-            boxes = Boxes(self.metadata, self.store)
-        except Exception:  # noqa: BLE001 - another release, or something that it cannot do
-            boxes = None
-        object.__setattr__(self, "boxes", boxes)
+        """Find what there is in this process."""
+        compiled: Compiled | None = None
+        reads: Boxes | None = None
+        saves: Synchronous | None = None
+        if self.metadata.dtype.to_native_dtype().kind in "biufc" and self.metadata.shape:
+            store, fetch = self.place.store, _fetch(self.place.store)
+            if self.zarrs:
+                compiled = _made(Compiled, self.metadata, store)
+            if hasattr(self.plain, "read_sync"):
+                saves = _made(Synchronous, self.metadata, self.plain, store)
+            reads = _made(Plain, self.metadata, fetch) if fetch is not None else None
+            reads = saves if reads is None else reads
+        object.__setattr__(self, "compiled", compiled)
+        object.__setattr__(self, "reads", reads)
+        object.__setattr__(self, "saves", saves)
 
     @property
-    def able(self) -> Boxes | None:
+    def able(self) -> Compiled | None:
         """Give what zarrs does, here and now."""
-        return self.boxes if self.boxes is not None and self.boxes.at_home else None
+        return self.compiled if self.compiled is not None and self.compiled.at_home else None
+
+    def load(self, box: Box, shape: Sequence[int]) -> np.ndarray[Any, Any] | None:
+        """Read a box of the array; None where only Zarr can."""
+        compiled, reads = self.able, self.reads
+        boxes = compiled or reads
+        if boxes is None:
+            return None
+        values = np.empty([side.stop - side.start for side in box], boxes.dtype)
+        try:
+            parts = boxes.parts(box, shape, self._prefix)
+            if compiled is not None and isinstance(reads, Plain) and not compiled.small:
+                parts, boxes = compiled.load_whole(parts, values), reads
+            boxes.load(parts, values)
+        except Exception:  # noqa: BLE001 - damaged, or more than it can do: Zarr will say
+            return None
+        return values
+
+    def save(
+        self, box: Box, shape: Sequence[int], values: np.ndarray[Any, Any], *, empty: bool
+    ) -> bool:
+        """Write a box of the array, and say whether it was done."""
+        boxes = (None if self.atomic else self.able) or self.saves
+        if boxes is None or values.dtype.newbyteorder("=") != boxes.dtype:
+            return False
+        if values.shape != tuple(side.stop - side.start for side in box):
+            return False
+        try:
+            boxes.save(boxes.parts(box, shape, self._prefix), values, empty=empty)
+        except Exception:  # noqa: BLE001 - what was written is written again
+            return False
+        return True
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.place.path}/" if self.place.path else ""
 
     async def read(
         self, batch_info: Iterable[Item], out: NDBuffer, drop_axes: tuple[int, ...] = ()
@@ -184,7 +240,7 @@ class ZarrsPipeline(CodecPipeline):
         """Write parts of an array into chunks."""
         batch, boxes = list(batch_info), self.able
         array: object = value.as_ndarray_like()
-        if boxes is not None and self.writes and isinstance(array, np.ndarray) and array.ndim:
+        if boxes is not None and not self.atomic and isinstance(array, np.ndarray) and array.ndim:
             found = None if drop_axes else _straightened(batch, array)
             if found is not None:
                 empty = batch[0][1].config.write_empty_chunks if batch else False
@@ -242,24 +298,95 @@ class ZarrsPipeline(CodecPipeline):
         return await self.plain.encode(chunk_arrays_and_specs)
 
 
+def _made(kind: Callable[..., Kind], *args: object) -> Kind | None:
+    """Make something; None where that fails."""
+    try:
+        return kind(*args)
+    except Exception:  # noqa: BLE001 - it is not there, or another release, or not for this array
+        return None
+
+
+def _fetch(store: Store) -> Fetch | None:
+    """Give what fetches an object without an event loop; None where nothing does."""
+    if type(store) is LocalStore:
+        root = store.root
+
+        def read(key: str) -> bytes | None:
+            try:
+                return (root / key).read_bytes()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                return None
+
+        return read
+    if not hasattr(MemoryStore, "get_sync"):
+        return None
+    get_sync = cast("Any", store).get_sync
+
+    def get(key: str) -> Any:  # noqa: ANN401 - bytes, or an array of them
+        found = get_sync(key, prototype=cpu.buffer_prototype)
+        return None if found is None else found.as_numpy_array()
+
+    return get
+
+
 # ── boxes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Synchronous(Boxes):
+    """Chunks that go through the pipeline of Zarr that works without an event loop."""
+
+    def __init__(self, metadata: Any, pipeline: Any, store: Store) -> None:  # noqa: ANN401
+        super().__init__(metadata)
+        if pipeline.sync_transform is None:
+            msg = "There are codecs that need an event loop."
+            raise TypeError(msg)
+        self._pipeline, self._store, self._metadata = pipeline, store, metadata
+
+    def load(self, parts: Sequence[Part], out: np.ndarray[Any, Any]) -> None:
+        """Read boxes of chunks into boxes of an array."""
+        workers = processors() if len(parts) > 1 else 1
+        looks = self._looks()
+        batch = [self._item(part, looks) for part in parts]
+        self._pipeline.read_sync(batch, _buffer(out), max_workers=workers)
+
+    def save(self, parts: Sequence[Part], values: np.ndarray[Any, Any], *, empty: bool) -> None:
+        """Write boxes of an array into boxes of chunks."""
+        workers = processors() if len(parts) > 1 else 1
+        stored, checked = self._looks(empty=True), self._looks(empty=empty)
+        batch = []
+        for part in parts:
+            # Whether all of a chunk is the fill value takes as long to see as to encode it, and of
+            # most chunks their first line tells that they are not. NaN is equal to none.
+            line = values[part.outside][(0,) * (values.ndim - 1)]
+            seen = np.any((line != self._fill_value) & (line == line))  # noqa: PLR0124
+            batch.append(self._item(part, stored if seen and not self.sharded else checked))
+        self._pipeline.write_sync(batch, _buffer(values), max_workers=workers)
+
+    def _looks(self, *, empty: bool = False) -> ArraySpec:
+        v2 = self._metadata.zarr_format == spec.V2
+        order: Literal["C", "F"] = self._metadata.order if v2 else "C"
+        return ArraySpec(
+            shape=self.chunk,
+            dtype=self._metadata.dtype,
+            fill_value=self._metadata.fill_value,
+            config=ArrayConfig(order=order, write_empty_chunks=empty),
+            prototype=cpu.buffer_prototype,
+        )
+
+    def _item(self, part: Part, looks: ArraySpec) -> Item:
+        return StorePath(self._store, part.key), looks, *part[1:]
 
 
 def read_box(array: zarr.Array[Any], key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
     """Read what a key of numbers and slices selects, in native byte order.
 
-    As `array[key]`, without Zarr and its event loop where zarrs does it.
+    As `array[key]`, but without an event loop where that can be.
     """
     pipeline, box = array.async_array.codec_pipeline, normal(key, array.shape)
-    boxes = pipeline.able if isinstance(pipeline, ZarrsPipeline) else None
-    if boxes is not None and box is not None and _fills(array.async_array.config):
+    if isinstance(pipeline, Pipeline) and box is not None and _fills(array.async_array.config):
         sides, numbers = box
-        values = np.empty([side.stop - side.start for side in sides], boxes.dtype)
-        try:
-            boxes.load(boxes.parts(sides, array.shape, _prefix(array)), values)
-        except Exception:  # noqa: BLE001, S110 - damaged, or more than zarrs can do
-            pass
-        else:
+        values = pipeline.load(sides, array.shape)
+        if values is not None:
             return values.squeeze(tuple(numbers))
     return np.asarray(array[key], array.dtype.newbyteorder("="))
 
@@ -267,26 +394,18 @@ def read_box(array: zarr.Array[Any], key: tuple[Any, ...]) -> np.ndarray[Any, An
 def write_box(array: zarr.Array[Any], key: tuple[slice, ...], values: np.ndarray[Any, Any]) -> None:
     """Write values to where slices select.
 
-    As `array[key] = values`, without Zarr and its event loop where zarrs does it.
+    As `array[key] = values`, but without an event loop where that can be.
     """
     pipeline, box = array.async_array.codec_pipeline, normal(key, array.shape)
-    boxes = pipeline.able if isinstance(pipeline, ZarrsPipeline) and pipeline.writes else None
-    if boxes is not None and box is not None and not array.read_only:
-        sides, _ = box
-        if values.shape == tuple(side.stop - side.start for side in sides):
-            parts = boxes.parts(sides, array.shape, _prefix(array))
-            empty = array.async_array.config.write_empty_chunks
-            try:
-                boxes.save(parts, values, empty=empty)
-            except Exception:  # noqa: BLE001, S110 - what was written is written again
-                pass
-            else:
-                return
+    if isinstance(pipeline, Pipeline) and box is not None and not array.read_only:
+        empty = array.async_array.config.write_empty_chunks
+        if pipeline.save(box[0], array.shape, values, empty=empty):
+            return
     array[key] = values
 
 
-def _prefix(array: zarr.Array[Any]) -> str:
-    return f"{array.path}/" if array.path else ""
+def _buffer(array: np.ndarray[Any, Any]) -> NDBuffer:
+    return cpu.NDBuffer.from_ndarray_like(cast("Any", array))
 
 
 def _fills(config: object) -> bool:

@@ -35,8 +35,10 @@ MORE_BYTES, MANY_BLOCKS = 8, 64
 TILE_BYTES = 2**21
 #: What dask hands over is written in blocks that grow no further than this to fill more levels.
 PART_BYTES = 2**23
-#: What codecs and the allocator of memory take besides, by experience.
+#: What codecs and the allocator of memory take besides, by experience; and of what dask hands over,
+#: which is freed by other threads than it was made by, this share is kept by the allocator.
 SPARE_BYTES = 2**25
+SPARE_SHARE = 0.75
 #: A worker that holds more than this earns a warning.
 LARGE_BYTES = 2**29
 #: What is printed for levels that are not made but written as they are.
@@ -178,8 +180,8 @@ class Plan:
 
         The chunks that a dask source hands over for a block, a tile of each level on its way, and
         once more the largest of them: what it is compressed to, or was decompressed from. And what
-        codecs and allocators keep, which is no more than 32 MiB. Where blocks cut through chunks,
-        dask keeps these until all blocks that want them are done.
+        codecs and allocators keep: no more than 32 MiB, and three quarters of the chunks from dask.
+        Where blocks cut through chunks, dask keeps these until all blocks that want them are done.
         """
         return max(map(self._held_bytes, self.passes), default=0)
 
@@ -197,8 +199,8 @@ class Plan:
             tiles.append(
                 math.prod(-(-(t + 2 * h) // f) for t, h, f in zip(tile, around, ratio, strict=True))
             )
-        pixels = math.prod(step.held) + sum(tiles) + max(tiles)
-        return pixels * self.dtype.itemsize + SPARE_BYTES
+        held = math.ceil(math.prod(step.held) * (1 + SPARE_SHARE))
+        return (held + sum(tiles) + max(tiles)) * self.dtype.itemsize + SPARE_BYTES
 
     def __str__(self) -> str:
         """Print the plan as a table."""

@@ -117,6 +117,15 @@ def chunks_of(variable: xr.Variable) -> Chunks | None:
     return tuple(chunks)
 
 
+def known_chunks(array: Any) -> dict[Any, np.ndarray[Any, Any]]:  # noqa: ANN401 - a dask array
+    """Give the chunks of an array that are in memory already, by their keys.
+
+    Each of them that is a task of its own makes dask's schedulers slower at every other one.
+    """
+    tasks = ((key, getattr(task, "value", task)) for key, task in dict(array.dask).items())
+    return {key: value for key, value in tasks if isinstance(value, np.ndarray)}
+
+
 def are_cut(chunks: Chunks, tile: Sequence[int]) -> bool:
     """Say whether the borders of tiles lie within chunks.
 

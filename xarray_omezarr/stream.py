@@ -648,6 +648,7 @@ def _graph(
         for number, step in enumerate(() if job.target.committed else work.plan.passes):
             handed = step.parts is not None
             array = data[job.source(step)] if step.source is None and not handed else None
+            known = {} if array is None else sources.known_chunks(array)
             keys = []
             for index in range(step.blocks):
                 key = (name, number, index)
@@ -655,7 +656,7 @@ def _graph(
                     if step.hands is not None:
                         layer[key] = (_read_part, names[-1], number, index)
                     continue
-                pieces: list[Hashable] = []
+                pieces: list[Any] = []
                 if handed:
                     grid = [len(side) for side in work.plan.passes[number - 1].grid]
                     pieces = [
@@ -664,7 +665,8 @@ def _graph(
                     ]
                     unclaimed.difference_update(pieces)
                 elif array is not None:
-                    pieces = [(array.name, *p) for p in job.wanted(number, step.box(index))]
+                    wanted = [(array.name, *p) for p in job.wanted(number, step.box(index))]
+                    pieces = [known.get(key, key) for key in wanted]
                 layer[key] = (_write_block, names[-1], number, index, pieces, before)
                 blocks[key] = job.bytes(step, index)
                 keys.append(key)
