@@ -1526,6 +1526,16 @@ def test_replacing_labels_is_interrupted(version: str) -> None:
     assert kinds == {"old", "new"}
 
 
+@pytest.mark.parametrize("option", [{"levels": 2}, {"method": "median"}, {"boundary": "trim"}])
+def test_labels_are_added_on_the_levels_that_there_are(tmp_path: Path, option: Document) -> None:
+    ds = labelled(table=False)
+    ds[["image"]].omezarr.to_zarr(tmp_path / "a")
+    before = files(tmp_path)
+    with pytest.raises(OmeZarrError, match=f"{next(iter(option))} cannot be chosen"):
+        ds.omezarr.to_zarr(tmp_path / "a", mode="a", labels=["nuclei"], **option)
+    assert files(tmp_path) == before
+
+
 def test_adding_labels_is_interrupted(version: str) -> None:
     ds = labelled(size=24)
 

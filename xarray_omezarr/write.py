@@ -202,6 +202,13 @@ def write_labels(
             "which variables they are by labels=, or replace the image by mode='w'."
         )
         raise OmeZarrError(msg)
+    asked = [key for key in ("levels", "method", "boundary") if not _is_default(options, key)]
+    if asked:
+        msg = (
+            f"mode='a' adds label images on the levels that their image has; {', '.join(asked)} "
+            "cannot be chosen for them. Leave that out."
+        )
+        raise OmeZarrError(msg)
     # A store that is opened for writing is made where there is none.
     there = storage.locate(target, group, storage_options=storage_options)
     grid = grid_of(updates.look(there))
@@ -216,6 +223,10 @@ def write_labels(
     return stream.write(
         works, place, [_label_mode(options) for _ in labels], drop=(), running=running
     )
+
+
+def _is_default(options: Options, key: str) -> bool:
+    return bool(getattr(options, key) == getattr(Options, key))
 
 
 def _label_mode(options: Options) -> str:
