@@ -231,7 +231,7 @@ def test_dask_hands_on_what_blocks_become(
 
 def test_chunks_in_memory_are_no_tasks() -> None:
     values = np.zeros((24, 64, 64), "u2")
-    array = xr.DataArray(da.from_array(values, chunks=8), dims=("z", "y", "x"))
+    array = xr.DataArray(values, dims=("z", "y", "x")).chunk(8)
     later: Any = array.omezarr.to_zarr(MemoryStore(), levels=2, chunks=16, compute=False)
     untyped: Any = dask
     (culled,) = untyped.optimize(later)
