@@ -5,6 +5,23 @@ Every message names the file, key or dimension, what was found, what was expecte
 
 from __future__ import annotations
 
+import re
+
+#: A message longer than this was filled by a file; its beginning and its end say enough.
+_LONGEST, _END = 4000, 500
+#: What a terminal would obey rather than show: control characters but the end of a line, changes
+#: of the direction of writing, and halves of characters.
+_COMMANDS = re.compile(
+    r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def _shown(message: str) -> str:
+    """Give a message as it may be shown: what it quotes from a file can be anything."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST - _END]} … {message[-_END:]}"
+    return _COMMANDS.sub(lambda found: repr(found[0])[1:-1], message)
+
 
 class OmeZarrError(ValueError):
     """Something cannot be read, written or computed as asked.
@@ -12,20 +29,20 @@ class OmeZarrError(ValueError):
     A `ValueError`, so that code which knows nothing of this package can still catch it.
     """
 
+    def __str__(self) -> str:
+        return _shown(ValueError.__str__(self))
+
 
 class OmeZarrFileNotFoundError(OmeZarrError, FileNotFoundError):
     """There is nothing at the given place, or a part of it is missing."""
-
-    def __str__(self) -> str:
-        return ValueError.__str__(self)
 
 
 class OmeZarrFileExistsError(OmeZarrError, FileExistsError):
     """There is something at the place that was to be written."""
 
-    def __str__(self) -> str:
-        return ValueError.__str__(self)
-
 
 class OmeZarrWarning(UserWarning):
     """An assumption was made, or something could not be kept: the message says which."""
+
+    def __str__(self) -> str:
+        return _shown(UserWarning.__str__(self))

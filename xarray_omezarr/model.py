@@ -28,6 +28,13 @@ class Axis:
     """Keys of the axis that have no field here, carried through a round trip."""
 
     @property
+    def orientation(self) -> str | None:
+        """Where the axis points to in a body, like "left-to-right" (RFC-4)."""
+        told = self.extra.get("orientation")
+        value = told.get("value") if isinstance(told, dict) else None
+        return value if isinstance(value, str) else None
+
+    @property
     def is_channel(self) -> bool:
         """Whether the axis counts channels rather than measures something."""
         return self.type == "channel"
@@ -76,6 +83,10 @@ class Image:
     """None where nothing is known of them beyond what the document may say."""
     document: Mapping[str, Any] = field(default_factory=dict)
     """The group's attributes, verbatim."""
+    intrinsic: str | None = None
+    """What the coordinate system of the axes is called; None where systems have no names."""
+    assumed: bool = False
+    """Whether the version was not declared, but taken from the structure."""
 
     @property
     def dims(self) -> tuple[str, ...]:
