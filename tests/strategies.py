@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,18 @@ from tests.helpers import (
     put_array,
     put_document,
 )
+from xarray_omezarr.compounds import Bijection, ByDimension, Part
+from xarray_omezarr.transforms import (
+    Affine,
+    Identity,
+    MapAxis,
+    Rotation,
+    Scale,
+    ScaleTranslation,
+    Transform,
+    Translation,
+)
+from xarray_omezarr.transforms import Sequence as Chain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -266,3 +279,105 @@ def scaling(*values: float) -> Document:
 
 def shift(*values: float) -> Document:
     return {"type": "translation", "translation": list(values)}
+
+
+# ── transformations ──────────────────────────────────────────────────────────────────────────────
+
+#: Small enough that a few of them in turn keep the digits that an inverse needs.
+FACTORS = st.one_of(st.floats(0.1, 10), st.sampled_from([0.1, 0.325, 1.0, 2.0]))
+LENGTHS = st.one_of(st.floats(-1000, 1000), st.sampled_from([0.0, 0.1, -7.5]))
+
+
+def rotations(ndim: int) -> st.SearchStrategy[Rotation]:
+    """Give rotations of `ndim` axes."""
+
+    def turn(seed: int) -> Rotation:
+        turned, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(ndim, ndim)))
+        turned[0] *= np.sign(np.linalg.det(turned))
+        return Rotation.of(turned)
+
+    return st.integers(0, 999).map(turn)
+
+
+def affines(ndim: int) -> st.SearchStrategy[Affine]:
+    """Give affine transformations that have an inverse: turned, stretched, turned, moved."""
+
+    def build(
+        one: Rotation, two: Rotation, scale: Sequence[float], moved: Sequence[float]
+    ) -> Affine:
+        return Affine.of(one.matrix()[0] * scale @ two.matrix()[0], np.array(moved))
+
+    turned, numbers = rotations(ndim), partial(st.lists, min_size=ndim, max_size=ndim)
+    return st.builds(build, turned, turned, numbers(FACTORS), numbers(LENGTHS))
+
+
+@st.composite
+def by_dimensions(draw: st.DrawFn, ndim: int) -> ByDimension:
+    """Give transformations side by side of `ndim` axes, each of them taken and given once."""
+    inputs, outputs = (draw(st.permutations(range(ndim))) for _ in range(2))
+    cuts = sorted({0, ndim, *draw(st.lists(st.integers(1, ndim), max_size=2))})
+    parts = [
+        Part(draw(transforms(b - a)), tuple(inputs[a:b]), tuple(outputs[a:b]))
+        for a, b in itertools.pairwise(cuts)
+    ]
+    return ByDimension(tuple(parts), draw(st.sampled_from([None, ndim])))
+
+
+def transforms(ndim: int, depth: int = 2) -> st.SearchStrategy[Transform]:
+    """Give transformations of `ndim` axes that have an inverse."""
+    numbers = partial(st.lists, min_size=ndim, max_size=ndim)
+    kinds: list[st.SearchStrategy[Transform]] = [
+        st.builds(Identity, st.sampled_from([None, ndim])),
+        st.builds(Scale, numbers(FACTORS)),
+        st.builds(Translation, numbers(LENGTHS)),
+        st.builds(ScaleTranslation, numbers(FACTORS).map(tuple), numbers(LENGTHS).map(tuple)),
+        st.builds(MapAxis, st.permutations(range(ndim))),
+        rotations(ndim),
+        affines(ndim),
+    ]
+    if depth:
+        inner = transforms(ndim, depth - 1)
+        kinds += [
+            st.builds(Chain, st.lists(inner, min_size=1, max_size=4)),
+            st.builds(lambda t: Bijection(t, t.inverse()), inner),
+        ]
+        if ndim > 1:
+            kinds.append(by_dimensions(ndim))
+    return st.one_of(kinds)
+
+
+def matrix_of(transform: Transform, ndim: int) -> Pixels:  # noqa: C901, PLR0912 - a case each
+    """Give the homogeneous matrix of an affine transformation, by its definition alone."""
+    result = np.eye(ndim + 1)
+    match transform:
+        case Identity():
+            pass
+        case Scale(scale):
+            result[:-1, :-1] = np.diag(scale)
+        case Translation(translation):
+            result[:-1, -1] = translation
+        case ScaleTranslation(scale, translation):
+            result[:-1, :-1] = np.diag(scale)
+            result[:-1, -1] = translation
+        case MapAxis(order):
+            result[:-1, :-1] = [[float(axis == i) for i in range(ndim)] for axis in order]
+        case Rotation(values):
+            result[:-1, :-1] = np.array(values)
+        case Affine(values):
+            result[:-1] = np.array(values)
+        case Chain(steps):
+            for step in steps:
+                result = matrix_of(step, ndim) @ result
+        case Bijection(forward):
+            result = matrix_of(forward, ndim)
+        case ByDimension(parts):
+            result[:-1] = 0
+            for part in parts:
+                own = matrix_of(part.transform, len(part.inputs))
+                for row, i in enumerate(part.outputs):
+                    result[i, -1] = own[row, -1]
+                    for column, j in enumerate(part.inputs):
+                        result[i, j] = own[row, column]
+        case _:
+            raise AssertionError(transform)
+    return result

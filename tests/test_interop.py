@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import xarray as xr
 
 from tests.helpers import VERSIONS, document_of, level_array, level_paths, opened
 from tests.strategies import Picture, opened_tree, pixels, stored_levels
-from xarray_omezarr import OmeZarrWarning, samples
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +84,16 @@ CASES = {
     "a crop, turned, 0.4": Case(lambda: wild("zyx", "uint16"), "0.4", {}, OmeZarrWarning),
     "a crop, turned, 0.5": Case(lambda: wild("zyx", "uint16"), "0.5", {}, OmeZarrWarning),
     "a sample": Case(samples.astronaut, "0.5"),
+    "yx of 0.6": Case(lambda: picture("yx", "uint8"), "0.6"),
+    "channels, 0.6": Case(lambda: picture("czyx", "uint16", named=True), "0.6"),
+    "five axes, 0.6": Case(lambda: picture("tczyx", "float32"), "0.6"),
+    "sharded, 0.6": Case(
+        lambda: picture("zyx", "int64"),
+        "0.6",
+        {"chunks": {"z": 2, "y": 8, "x": 8}, "shards": {"z": 4, "y": 16, "x": 16}},
+    ),
+    "a crop, 0.6": Case(lambda: picture("zyx", ">i2").isel(y=slice(2, 30, 3)), "0.6"),
+    "a sample, 0.6": Case(samples.astronaut, "0.6"),
 }
 
 
@@ -129,6 +139,17 @@ def assert_agrees(
     assert {dim: translation[dim] for dim in start} == pytest.approx(start, rel=1e-9, abs=1e-12)
 
 
+def version_of(path: Path) -> str:
+    version: str = opened(path).image.encoding["omezarr"]["version"]
+    return version
+
+
+def skip_from_0_6(path: Path, name: str) -> None:
+    """Skip where an image is of a version that a package has never heard of."""
+    if version_of(path) == "0.6":
+        pytest.skip(f"{name} knows versions up to 0.5")
+
+
 @contextlib.contextmanager
 def complaints_about(path: Path) -> Iterator[None]:
     """Expect none, but of a turned axis: validators take -2 for a finer scale than -1."""
@@ -153,7 +174,9 @@ def attributes(path: Path) -> str:
 
 def test_ome_zarr_models_finds_nothing_wrong(written: Path) -> None:
     models = pytest.importorskip("ome_zarr_models", reason="ome-zarr-models validates images")
-    version = opened(written).image.encoding["omezarr"]["version"]
+    version = version_of(written)
+    if version == "0.6":
+        pytest.importorskip("ome_zarr_models.v06", reason="newer releases know 0.6")
     with complaints_about(written):
         group = models.open_ome_zarr(str(written), version=version)
         assert type(group).__name__ == "Image"
@@ -161,6 +184,7 @@ def test_ome_zarr_models_finds_nothing_wrong(written: Path) -> None:
 
 def test_yaozarrs_finds_nothing_wrong(written: Path) -> None:
     yaozarrs = pytest.importorskip("yaozarrs", reason="yaozarrs validates images")
+    skip_from_0_6(written, "yaozarrs")
     assert type(yaozarrs.validate_ome_json(attributes(written))).__name__ == "Image"
     if not (written / ".zattrs").exists():  # of 0.4 it knows the attributes, not the store
         with complaints_about(written):
@@ -169,6 +193,7 @@ def test_yaozarrs_finds_nothing_wrong(written: Path) -> None:
 
 def test_ome_zarr_py_reads_the_same(written: Path) -> None:
     pytest.importorskip("ome_zarr", reason=f"ome-zarr-py {READS}")
+    skip_from_0_6(written, "the Reader of ome-zarr-py")
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
@@ -184,6 +209,24 @@ def test_ome_zarr_py_reads_the_same(written: Path) -> None:
     units = {axis["name"]: axis["unit"] for axis in node.metadata["axes"] if "unit" in axis}
     ours = opened(written).omezarr.units
     assert units == {dim: unit for dim, unit in ours.items() if unit is not None}
+
+
+def test_the_classes_of_ome_zarr_py_read_the_same(written: Path) -> None:
+    pytest.importorskip("ome_zarr_models.v06", reason="newer releases of ome-zarr-py know 0.6")
+    from ome_zarr import OMEZarrMultiscale
+
+    if min(opened(written).omezarr.scale.values()) < 0:
+        pytest.skip("ome-zarr-py takes -2 for a finer scale than -1")
+    found = OMEZarrMultiscale.from_ome_zarr(str(written))
+    assert len(found.images) == 2
+    for level, image in enumerate(found.images):
+        step = found.metadata.datasets[level].coordinateTransformations[0]
+        shifts = getattr(step, "transformations", ())[1:]
+        shift = shifts[0].translation if shifts else [0.0] * len(image.axes)
+        translation = dict(zip(image.axes, shift, strict=True))
+        assert_agrees(written, level, np.asarray(image.data), image.scale or {}, translation)
+    ours = opened(written).omezarr.units
+    assert (found.images[0].axes_units or {}) == {d: u for d, u in ours.items() if u is not None}
 
 
 def test_ngff_zarr_reads_the_same(written: Path) -> None:
@@ -216,6 +259,7 @@ def test_tensorstore_reads_the_same(written: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning:bioio")
 def test_bioio_ome_zarr_reads_the_same(written: Path) -> None:
     bioio = pytest.importorskip("bioio_ome_zarr", reason=f"bioio-ome-zarr {READS}")
+    skip_from_0_6(written, "bioio-ome-zarr")
     reader = bioio.Reader(str(written))
     ds = opened(written)
     found = reader.xarray_dask_data
@@ -242,10 +286,39 @@ def test_channels_read_the_same(version: str, tmp_path: Path) -> None:
 PIXELS = pixels((3, 5, 33, 42), "uint16")
 UNITS = dict.fromkeys("zyx", "micrometer")
 SCALE = {"c": 1.0, "z": 0.5, "y": 0.325, "x": 0.65}
+#: What the classes of ome-zarr-py have pydantic say of themselves.
+PYDANTIC = "ignore:Pydantic serializer warnings:UserWarning"
+
+
+def skip_0_6(version: str) -> None:
+    if version == "0.6":
+        pytest.skip("writes versions up to 0.5")
+
+
+def image_by_ome_zarr(**labels: Pixels) -> Any:  # noqa: ANN401 - ome-zarr-py's own
+    """Make an image of ome-zarr-py, of releases that know 0.6, with label images."""
+    pytest.importorskip("ome_zarr_models.v06", reason="newer releases of ome-zarr-py know 0.6")
+    from ome_zarr import OMEZarrImage, OMEZarrLabels, OMEZarrMultiscale
+
+    def one(values: Pixels, dims: str, name: str) -> Any:  # noqa: ANN401
+        scale, units = {dim: SCALE[dim] for dim in dims}, {d: UNITS[d] for d in dims if d in UNITS}
+        return OMEZarrImage(values, dims, scale=scale, axes_units=units, name=name)
+
+    return OMEZarrMultiscale(
+        one(PIXELS, "czyx", "cells"),
+        scale_factors=[2],
+        labels=[
+            OMEZarrLabels(one(values, "zyx", name), scale_factors=[2])
+            for name, values in labels.items()
+        ],
+    )
 
 
 def by_ome_zarr(path: Path, version: str) -> None:
     pytest.importorskip("ome_zarr", reason=f"ome-zarr-py {WRITES}")
+    if version == "0.6":
+        image_by_ome_zarr().to_ome_zarr(str(path), version=version)
+        return
     from ome_zarr.format import format_from_version
     from ome_zarr.writer import write_image
 
@@ -260,7 +333,7 @@ def by_ome_zarr(path: Path, version: str) -> None:
     )
 
 
-def by_ngff_zarr(path: Path, version: str) -> None:
+def image_by_ngff_zarr() -> Any:  # noqa: ANN401 - ngff-zarr's own
     ngff_zarr = pytest.importorskip("ngff_zarr", reason=f"ngff-zarr {WRITES}")
     image = ngff_zarr.to_ngff_image(
         PIXELS,
@@ -270,12 +343,16 @@ def by_ngff_zarr(path: Path, version: str) -> None:
         axes_units=UNITS,
         name="cells",
     )
-    levels = ngff_zarr.to_multiscales(
+    return ngff_zarr.to_multiscales(
         image,
         scale_factors=[{"z": 1, "y": 2, "x": 2}],
         method=ngff_zarr.Methods.DASK_BIN_SHRINK,
     )
-    ngff_zarr.to_ngff_zarr(str(path), levels, version=version)
+
+
+def by_ngff_zarr(path: Path, version: str) -> None:
+    ngff_zarr = pytest.importorskip("ngff_zarr", reason=f"ngff-zarr {WRITES}")
+    ngff_zarr.to_ngff_zarr(str(path), image_by_ngff_zarr(), version=version)
 
 
 def by_bioio(path: Path, version: str, **options: Option) -> None:
@@ -283,6 +360,7 @@ def by_bioio(path: Path, version: str, **options: Option) -> None:
         "bioio_ome_zarr.writers",
         reason=f"bioio-ome-zarr {WRITES}",
     )
+    skip_0_6(version)
     writer = writers.OMEZarrWriter(
         store=str(path),
         level_shapes=[PIXELS.shape, (3, 5, 17, 21)],
@@ -329,6 +407,7 @@ def by_yaozarrs(path: Path, version: str) -> None:
 def by_tensorstore(path: Path, version: str) -> None:
     """Write the array; the document is the test's own."""
     tensorstore = pytest.importorskip("tensorstore", reason=f"TensorStore {WRITES}")
+    skip_0_6(version)
     document: Document = {
         "multiscales": [
             {
@@ -398,14 +477,20 @@ WRITERS = (
 )
 
 
-def positions(path: Path, level: int) -> dict[str, list[float]]:
+def positions(path: Path, level: int, group: str | None = None) -> dict[str, list[float]]:
     """Return the positions that the specification gives, by exact arithmetic on the file."""
-    image = document_of(path)["multiscales"][0]
-    shape = level_array(path, level).shape
-    lists = [image["datasets"][level]["coordinateTransformations"]]
-    lists.append(image.get("coordinateTransformations", []))
+    image = document_of(path, group)["multiscales"][0]
+    shape = level_array(path, level, group).shape
+    steps = image["datasets"][level]["coordinateTransformations"]
+    if "coordinateSystems" in image:
+        # "exactly one": a scale, or a sequence, to the intrinsic coordinate system.
+        (step,) = steps
+        (system,) = (s for s in image["coordinateSystems"] if s["name"] == step["output"]["name"])
+        axes, lists = system["axes"], [step.get("transformations", steps)]
+    else:
+        axes, lists = image["axes"], [steps, image.get("coordinateTransformations", [])]
     found = {}
-    for index, axis in enumerate(image["axes"]):
+    for index, axis in enumerate(axes):
         if axis["type"] == "channel":
             continue
         places = [Fraction(place) for place in range(shape[index])]
@@ -416,9 +501,21 @@ def positions(path: Path, level: int) -> dict[str, list[float]]:
     return found
 
 
+def assert_at_its_place(
+    ds: xr.Dataset, name: str, path: Path, level: int, group: str | None = None
+) -> None:
+    """Compare an image with what the file says, by Zarr and by exact arithmetic."""
+    np.testing.assert_array_equal(ds[name].values, level_array(path, level, group)[...])
+    for dim, expected in positions(path, level, group).items():
+        spacing = expected[1] - expected[0]
+        np.testing.assert_allclose(ds[dim], expected, rtol=0, atol=1e-6 * spacing)
+        assert ds[dim].attrs == {"units": UNITS[dim]}
+
+
 @pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:BloscShuffle.bitshuffle is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.filterwarnings(PYDANTIC)
+@pytest.mark.parametrize("version", [*VERSIONS, "0.6"])
 @pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
 def test_what_others_write_opens_here(
     writer: Callable[[Path, str], None],
@@ -431,15 +528,11 @@ def test_what_others_write_opens_here(
     arrays = stored_levels(path)
     assert list(tree.children) == [str(level) for level in range(len(arrays))]
     np.testing.assert_array_equal(tree["0"].to_dataset().image.values, PIXELS)
-    for level, array in enumerate(arrays):
+    for level in range(len(arrays)):
         ds = tree[str(level)].to_dataset()
-        np.testing.assert_array_equal(ds.image.values, array)
+        assert_at_its_place(ds, "image", path, level)
         assert ds.image.dims == tuple("czyx")
         assert ds.image.dtype.isnative
-        for dim, expected in positions(path, level).items():
-            spacing = expected[1] - expected[0]
-            np.testing.assert_allclose(ds[dim], expected, rtol=0, atol=1e-6 * spacing)
-            assert ds[dim].attrs == {"units": UNITS[dim]}
         assert ds.image.encoding["omezarr"]["version"] == version
     first = opened(path)
     if document_of(path).get("omero", {}).get("channels"):
@@ -458,11 +551,92 @@ def test_channels_that_others_write_open_here(version: str, tmp_path: Path) -> N
     assert ds.c_color.values.tolist() == ["0000FF", "00FF00", "FF0000"]
 
 
-def test_the_document_of_a_label_image_validates(tmp_path: Path) -> None:
-    yaozarrs = pytest.importorskip("yaozarrs", reason="yaozarrs validates images")
+LABELS = pixels(PIXELS.shape[1:], "uint8")
+
+
+@pytest.mark.filterwarnings(PYDANTIC)
+def test_labels_that_ome_zarr_py_writes_in_0_6_open_here(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    image_by_ome_zarr(nuclei=LABELS).to_ome_zarr(str(path), version="0.6")
+    ds = opened(path)
+    np.testing.assert_array_equal(ds.image, PIXELS)
+    np.testing.assert_array_equal(ds.nuclei, LABELS)
+    assert ds.nuclei_id.values.tolist() == np.unique(LABELS).tolist()
+    tree = opened_tree(path)
+    for level in range(2):
+        for name, at in (("image", ""), ("nuclei", "labels/nuclei")):
+            opened_level = tree[f"{at}/{level}"].to_dataset()
+            assert_at_its_place(opened_level, name, path, level, at or None)
+
+
+@pytest.mark.filterwarnings(PYDANTIC)
+@pytest.mark.parametrize("version", [*VERSIONS, "0.6"])
+def test_labels_written_here_open_in_ome_zarr_py(version: str, tmp_path: Path) -> None:
+    pytest.importorskip("ome_zarr_models.v06", reason="newer releases of ome-zarr-py know 0.6")
+    from ome_zarr import OMEZarrMultiscale
+
+    coins = samples.coins()
+    coins.omezarr.to_zarr(tmp_path / "image", version=version)
+    labels = OMEZarrMultiscale.from_ome_zarr(str(tmp_path / "image")).labels
+    np.testing.assert_array_equal(labels["coins"].images[0].data, coins.coins)
+
+
+def scene_by_ome_zarr(path: Path) -> None:
+    image = image_by_ome_zarr()
+    v06 = pytest.importorskip("ome_zarr_models.v06.coordinate_transforms")
+    from ome_zarr import OMEZarrScene
+
+    world = v06.CoordinateSystem(name="world", axes=image.metadata.intrinsic_coordinate_system.axes)
+    step = v06.Translation(
+        type="translation",
+        translation=(0.0, 1.0, 2.0, 3.0),
+        input=v06.CoordinateSystemIdentifier(path="left", name="physical"),
+        output=v06.CoordinateSystemIdentifier(name="world"),
+    )
+    OMEZarrScene({"left": image}, [step], [world]).to_ome_zarr(str(path))
+
+
+def scene_by_ngff_zarr(path: Path) -> None:
+    v06 = pytest.importorskip("ngff_zarr.scene", reason="newer releases of ngff-zarr know 0.6")
+    import ngff_zarr
+    from ngff_zarr.v06.zarr_metadata import CoordinateSystemIdentifier, Translation
+
+    image = image_by_ngff_zarr()
+    (own,) = image.metadata.to_version("0.6").coordinateSystems
+    step = Translation(
+        translation=[0.0, 1.0, 2.0, 3.0],
+        input=CoordinateSystemIdentifier(path="left", name=own.name),
+        output=CoordinateSystemIdentifier(name="world"),
+    )
+    scene = v06.NgffScene({"left": image}, [step], [dataclasses.replace(own, name="world")])
+    ngff_zarr.to_ngff_zarr(str(path), scene, version="0.6")
+
+
+@pytest.mark.filterwarnings(PYDANTIC)
+@pytest.mark.parametrize("writer", [scene_by_ome_zarr, scene_by_ngff_zarr])
+def test_the_images_of_a_scene_open_by_their_group(
+    writer: Callable[[Path], None], tmp_path: Path
+) -> None:
+    writer(tmp_path)
+    with pytest.raises(OmeZarrError, match=r"is a scene of several images.*It holds left"):
+        opened(tmp_path)
+    for level in range(2):
+        ds = opened(tmp_path, group="left", level=level)
+        assert ds.image.encoding["omezarr"]["version"] == "0.6"
+        assert_at_its_place(ds, "image", tmp_path, level, "left")
+    np.testing.assert_array_equal(opened(tmp_path, group="left").image, PIXELS)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_the_document_of_a_label_image_validates(version: str, tmp_path: Path) -> None:
     models = pytest.importorskip("ome_zarr_models", reason="ome-zarr-models validates images")
     path = tmp_path / "coins.ome.zarr"
-    samples.coins().omezarr.to_zarr(path)
-    yaozarrs.validate_zarr_store(str(path))
-    assert type(models.open_ome_zarr(str(path / "labels"))).__name__ == "Labels"
-    assert type(models.open_ome_zarr(str(path / "labels" / "coins"))).__name__ == "ImageLabel"
+    samples.coins().omezarr.to_zarr(path, version=version)
+    if version == "0.6":
+        pytest.importorskip("ome_zarr_models.v06", reason="newer releases know 0.6")
+    else:
+        yaozarrs = pytest.importorskip("yaozarrs", reason="yaozarrs validates images")
+        yaozarrs.validate_zarr_store(str(path))
+    for group, kind in (("", "Image"), ("labels", "Labels"), ("labels/coins", "ImageLabel")):
+        found = models.open_ome_zarr(str(path / group), version=version)
+        assert type(found).__name__ == kind

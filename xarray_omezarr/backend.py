@@ -40,6 +40,8 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         "level",
         "labels",
         "storage_options",
+        "strict",
+        "version",
     )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:  # noqa: ANN401 - as xarray types it
@@ -55,13 +57,16 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         level: int = 0,
         labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        version: str | None = None,
     ) -> xr.Dataset:
         """Open one level of an image.
 
         Parameters
         ----------
         filename_or_obj : str, os.PathLike, zarr.abc.store.Store or zarr.Group
-            A path, a URL that fsspec knows, or a store of Zarr.
+            A path, a URL that fsspec knows, or a store of Zarr. What ends in `.ozx` or `.zip` is a
+            zip archive, of which only what is needed is read.
         drop_variables : str or iterable of str, optional
             Variables and coordinates to leave out.
         group : str, optional
@@ -74,6 +79,11 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             of those that are. `xarray.open_dataarray` needs ``labels=False``.
         storage_options : mapping, optional
             Passed on to fsspec for URLs.
+        strict : bool, default False
+            Whether what a warning would be given of, an assumption, is an error.
+        version : str, optional
+            The version to read the metadata by, whatever they declare: for files of a version that
+            is not known, but like one that is.
 
         Returns
         -------
@@ -85,16 +95,18 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         OmeZarrError
             Where there is no image, or no such level: the message says what there is.
         """
-        from xarray_omezarr.read import open_level
+        from xarray_omezarr.read import open_level, strictly
 
-        return open_level(
-            filename_or_obj,
-            group=group,
-            level=level,
-            labels=labels,
-            storage_options=storage_options,
-            drop_variables=drop_variables,
-        )
+        with strictly(strict):
+            return open_level(
+                filename_or_obj,
+                group=group,
+                level=level,
+                labels=labels,
+                storage_options=storage_options,
+                drop_variables=drop_variables,
+                version=version,
+            )
 
     def open_groups_as_dict(
         self,
@@ -104,17 +116,21 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         group: str | None = None,
         labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        version: str | None = None,
     ) -> dict[str, xr.Dataset]:
         """Open all levels of an image, each as a Dataset: `/0` is the finest."""
-        from xarray_omezarr.read import open_levels
+        from xarray_omezarr.read import open_levels, strictly
 
-        return open_levels(
-            filename_or_obj,
-            group=group,
-            labels=labels,
-            storage_options=storage_options,
-            drop_variables=drop_variables,
-        )
+        with strictly(strict):
+            return open_levels(
+                filename_or_obj,
+                group=group,
+                labels=labels,
+                storage_options=storage_options,
+                drop_variables=drop_variables,
+                version=version,
+            )
 
     def open_datatree(
         self,
@@ -124,16 +140,29 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         group: str | None = None,
         labels: bool | Sequence[str] = True,
         storage_options: Mapping[str, Any] | None = None,
+        strict: bool = False,
+        version: str | None = None,
     ) -> xr.DataTree:
         """Open all levels of an image as a tree, one node a level: `/0` is the finest."""
         from xarray.backends.common import datatree_from_dict_with_io_cleanup
 
-        return datatree_from_dict_with_io_cleanup(
-            self.open_groups_as_dict(
-                filename_or_obj,
-                drop_variables=drop_variables,
-                group=group,
-                labels=labels,
-                storage_options=storage_options,
-            )
+        from xarray_omezarr.errors import OmeZarrError
+
+        groups = self.open_groups_as_dict(
+            filename_or_obj,
+            drop_variables=drop_variables,
+            group=group,
+            labels=labels,
+            storage_options=storage_options,
+            strict=strict,
+            version=version,
         )
+        try:
+            return datatree_from_dict_with_io_cleanup(groups)
+        except ValueError as error:
+            # The name of an axis has a "/" in it, or is that of what a node above has.
+            msg = (
+                f"{groups['/'].encoding['source']} cannot be a tree: {error}\n"
+                "xr.open_dataset opens one level of it."
+            )
+            raise OmeZarrError(msg) from error

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import spec
+from xarray_omezarr import omero, properties
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.lattice import lattice, positions_of, recover
 from xarray_omezarr.model import TYPES, Axis, Channel, Window
 from xarray_omezarr.transforms import ScaleTranslation
+from xarray_omezarr.units import SPACE_UNITS, TIME_UNITS, UNIT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -30,48 +31,6 @@ if TYPE_CHECKING:
 IMAGE = "image"
 
 _SETTINGS = ("color", "window_start", "window_end", "window_min", "window_max", "active")
-
-_PREFIXES = {
-    "y": "yocto", "z": "zepto", "a": "atto", "f": "femto", "p": "pico", "n": "nano", "u": "micro",
-    "µ": "micro", "μ": "micro", "m": "milli", "c": "centi", "d": "deci", "": "", "k": "kilo",
-    "M": "mega", "G": "giga", "T": "tera",
-}  # fmt: skip
-_POWERS = {
-    "yocto": -24, "zepto": -21, "atto": -18, "femto": -15, "pico": -12, "nano": -9, "micro": -6,
-    "milli": -3, "centi": -2, "deci": -1, "": 0, "hecto": 2, "kilo": 3, "mega": 6, "giga": 9,
-    "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24,
-}  # fmt: skip
-#: Spellings that people use, with the name of the specification.
-UNIT_NAMES = {
-    **{f"{short}m": f"{long}meter" for short, long in _PREFIXES.items()},
-    **{f"{short}s": f"{long}second" for short, long in _PREFIXES.items()},
-    **{f"{long}metre": f"{long}meter" for long in _PREFIXES.values()},
-    **{f"{long}metres": f"{long}meter" for long in _PREFIXES.values()},
-    **{f"{unit}s": unit for unit in spec.SPACE_UNITS | spec.TIME_UNITS},
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "Å": "angstrom",
-    "\u212b": "angstrom",
-    "sec": "second",
-    "min": "minute",
-    "h": "hour",
-    "hr": "hour",
-    "d": "day",
-    "feet": "foot",
-    "inches": "inch",
-    "in": "inch",
-}
-
-#: The length of units of space, to compare the spacing of axes that are in different ones.
-METERS = {
-    **{f"{long}meter": 10.0**power for long, power in _POWERS.items()},
-    "angstrom": 1e-10,
-    "inch": 0.0254,
-    "foot": 0.3048,
-    "yard": 0.9144,
-    "mile": 1609.344,
-    "parsec": 3.0856775814913674e16,
-}
 
 
 # ── model → coordinates ──────────────────────────────────────────────────────────────────────────
@@ -92,7 +51,11 @@ def image_coordinates(
 
 def axis_coordinate(axis: Axis, size: int, scale: float, translation: float) -> xr.Variable:
     """Build the coordinate of one axis; its encoding keeps the exact scale and translation."""
-    attrs = {"units": axis.unit, "long_name": axis.long_name}
+    attrs = {
+        "units": axis.unit,
+        "long_name": axis.long_name,
+        "orientation": axis.orientation,
+    }
     if axis.type != TYPES.get(axis.name):
         attrs["type"] = axis.type
     try:
@@ -125,16 +88,22 @@ def _channel_coordinates(
             f"has {count}; their names and settings are left out"
         )
         return {}
-    labels = spec.distinct_labels([channel.label for channel in channels])
+    labels = omero.distinct_labels([channel.label for channel in channels])
     if labels != [channel.label for channel in channels]:
-        warn(f"{place}: channels of the same label were made distinct: {labels}")
-    return channel_coordinates(
+        warn(f"{place}: channels of the same label were made distinct: {labels!r:.200}")
+    dim = None if axis is None else image.dims[axis]
+    coordinates = channel_coordinates(
         [
             Channel(label, channel.color, channel.window, channel.active)
             for label, channel in zip(labels, channels, strict=True)
         ],
-        None if axis is None else image.dims[axis],
+        dim,
     )
+    taken = [name for name in coordinates if name in image.dims and name != dim]
+    if taken:
+        warn(f"{place}: axes have the names {taken!r:.200}; what they would be for the channels is "
+             "left out")  # fmt: skip
+    return {name: coord for name, coord in coordinates.items() if name not in taken}
 
 
 def channel_coordinates(channels: Sequence[Channel], dim: str | None) -> dict[str, xr.Variable]:
@@ -152,7 +121,7 @@ def channel_coordinates(channels: Sequence[Channel], dim: str | None) -> dict[st
         if any(value is not None for value in columns[key])
     }
     if all(channel.label is not None for channel in channels):
-        arrays[""] = np.array([channel.label for channel in channels], dtype=np.str_)
+        arrays[""] = properties.strings([str(channel.label) for channel in channels])
     if dim is None:
         return {f"c{key}": xr.Variable((), array[0]) for key, array in arrays.items()}
     return {f"{dim}{key}": xr.Variable((dim,), array) for key, array in arrays.items()}
@@ -201,17 +170,27 @@ def axes_of(array: xr.DataArray, known: Mapping[str, Axis]) -> tuple[Axis, ...]:
                 type=str(type_),
                 unit=unit,
                 long_name=old.long_name if attrs is None else attrs.get("long_name"),
-                extra=old.extra,
+                extra=_extra(old, attrs),
             )
         )
     return tuple(axes)
+
+
+def _extra(old: Axis, attrs: Mapping[Any, Any] | None) -> dict[str, Any]:
+    """Give the further keys of an axis, with the orientation that its coordinate has now."""
+    now = old.orientation if attrs is None else attrs.get("orientation")
+    if now == old.orientation:
+        return dict(old.extra)
+    kept = {key: value for key, value in old.extra.items() if key != "orientation"}
+    # RFC-4: "orientation" of type "anatomical", one of twenty values like "left-to-right".
+    return kept if now is None else {**kept, "orientation": {"type": "anatomical", "value": now}}
 
 
 def _unit(dim: str, type_: str, unit: object) -> str | None:
     if unit is None or not str(unit):
         return None
     name = UNIT_NAMES.get(str(unit).strip(), str(unit).strip())
-    known = {"space": spec.SPACE_UNITS, "time": spec.TIME_UNITS}.get(type_)
+    known = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(type_)
     if known is not None and name not in known:
         warnings.warn(
             f"The unit of dimension '{dim}', '{unit}', is no unit of {type_} that the "
@@ -286,6 +265,7 @@ class Memory:
     """
 
     version: str | None = None
+    assumed: bool = False
     level: int = 0
     path: str = ""
     axes: Mapping[str, Axis] = field(default_factory=dict)

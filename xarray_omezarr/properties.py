@@ -5,8 +5,9 @@ A million labels are a million JSON objects: whatever touches each of them runs 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,6 +33,9 @@ _DTYPES: dict[type, Any] = {bool: bool, int: np.int64, float: np.float64, str: N
 _BATCH = 2048
 #: An array of fixed width may take so many bytes, however empty it is.
 _LARGE = 2**24
+#: Properties are columns up to so many; and where there are cells for more than `_LARGE` values,
+#: those that one in so many labels has, or more.
+_MOST, _SPARSE = 2**13, 32
 _BYTE = 255
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
@@ -141,7 +145,7 @@ def _even_columns(objects: object) -> dict[str, Column]:
         return {}
     first = objects[0]
     kinds = {name: type(value) for name, value in first.items()}
-    if kinds.get(KEY) is not int or not set(kinds.values()) <= _DTYPES.keys():
+    if len(kinds) > _MOST or kinds.get(KEY) is not int or not set(kinds.values()) <= _DTYPES.keys():
         return {}
     getters = [(name, itemgetter(name), kind, _DTYPES[kind]) for name, kind in kinds.items()]
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
@@ -265,37 +269,55 @@ def _columns(
 ) -> tuple[dict[str, Column], dict[int, dict[str, Any]]]:
     if not entries:
         return {}, {}
-    columns, others = {}, {}
-    for name, values in _values(entries).items():
+    columns, others = {}, set()
+    rows, rare = _values(entries)
+    for name, values in rows.items():
         column = column_of(values)
         if column is not None:
             columns[name] = column
         elif any(value is not None for value in values):
-            others[name] = values
+            others.add(name)
     if others:
-        names = ", ".join(f"'{name}'" for name in others)
+        names = ", ".join(f"'{name}'" for name in rows if name in others)
         warn(
-            f"{place}: the properties {names} have values of several kinds, or that are no plain "
-            "values; they are no variables, and are kept as they are"
+            f"{place}: the properties {names:.200} have values of several kinds, or that are no "
+            "plain values; they are no variables, and are kept as they are"
         )
-    extra: dict[int, dict[str, Any]] = {}
-    for name, values in others.items():
-        for value, item in zip(ids, values, strict=True):
-            if item is not None:
-                extra.setdefault(value, {})[name] = item
-    return columns, extra
+    if rare:
+        warn(
+            f"{place}: {len(rare)} properties, like '{next(iter(rare)):.40}', are too many, or of "
+            "too few labels; they are no variables, and are kept as they are"
+        )
+    kept = {*others, *rare}
+    if not kept:
+        return columns, {}
+    beside = [{k: v for k, v in e.items() if k in kept and v is not None} for e in entries]
+    return columns, {value: item for value, item in zip(ids, beside, strict=True) if item}
 
 
-def _values(entries: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Turn rows into columns; None where a key is missing."""
+def _values(entries: list[dict[str, Any]]) -> tuple[dict[str, list[Any]], Collection[str]]:
+    """Turn rows into columns; None where a key is missing.
+
+    Returns
+    -------
+    values, rare
+        The columns by their names; and the names of properties that so few labels have that their
+        columns would take many times the memory of what is in them.
+    """
     first = entries[0]
-    if set(map(len, entries)) == {len(first)}:
+    if set(map(len, entries)) == {len(first)} and len(first) <= _MOST:
         try:
-            return {name: list(map(itemgetter(name), entries)) for name in first if name != KEY}
+            names = [name for name in first if name != KEY]
+            return {name: list(map(itemgetter(name), entries)) for name in names}, ()
         except KeyError:
             pass
-    names = dict.fromkeys(chain.from_iterable(entries))
-    return {name: [entry.get(name) for entry in entries] for name in names if name != KEY}
+    counts = Counter(chain.from_iterable(entries))
+    del counts[KEY]
+    kept = list(islice(counts, _MOST))
+    if len(kept) * len(entries) > max(_LARGE, _SPARSE * counts.total()):
+        kept = [name for name in kept if counts[name] * _SPARSE >= len(entries)]
+    values = {name: [entry.get(name) for entry in entries] for name in kept}
+    return values, counts.keys() - values.keys()
 
 
 def column_of(values: list[Any]) -> Column | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,37 @@ from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import zarr
 
     from xarray_omezarr.model import Image, Level
     from xarray_omezarr.storage import Place
 
+#: The positions of pixels are computed when an image is opened: up to so many, half a gigabyte.
+_MOST_POSITIONS = 2**26
+#: Of so many broken label images each is told of.
+_MOST_TOLD = 8
+
 
 def warn(message: str) -> None:
     """Warn of one finding in a file."""
     warnings.warn(message, OmeZarrWarning, stacklevel=2)
+
+
+@contextmanager
+def strictly(strict: bool) -> Iterator[None]:  # noqa: FBT001 - the argument of that name
+    """Make each warning an error, if that is asked for."""
+    if not strict:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OmeZarrWarning)
+        try:
+            yield
+        except OmeZarrWarning as warning:
+            msg = f"{warning}. Without strict=True it can be opened nevertheless."
+            raise OmeZarrError(msg) from warning
 
 
 def open_level(
@@ -36,17 +57,19 @@ def open_level(
     labels: bool | Sequence[str],
     storage_options: Mapping[str, Any] | None,
     drop_variables: str | Iterable[str] | None,
+    version: str | None = None,
 ) -> xr.Dataset:
     """Open one level of an image; reads the metadata of that level only."""
     labels = [labels] if isinstance(labels, str) else labels
     place = storage.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
-    image = _parse(place, node)
+    image = _parse(place, node, version)
     count = len(image.levels)
     if not isinstance(level, (int, np.integer)) or not -count <= level < count:
         raise _no_such_level(place, image, node.zarr_format, level)
     index = int(level) % count
-    array = _opened(storage.open_arrays(place, [image.levels[index].path], node.zarr_format)[0])
+    array = _opened(_arrays(place, [image.levels[index].path], node.zarr_format)[0])
+    image = spec.fitted(image, array.ndim, place=place.name, warn=warn)
     dataset = _dataset(place, image, index, array, drop_variables)
     if labels:
         names = None if isinstance(labels, bool) else labels
@@ -62,6 +85,7 @@ def open_levels(
     labels: bool | Sequence[str],
     storage_options: Mapping[str, Any] | None,
     drop_variables: str | Iterable[str] | None,
+    version: str | None = None,
 ) -> dict[str, xr.Dataset]:
     """Open all levels of an image, as `/`, `/0`, `/1` and so on, finest first.
 
@@ -70,7 +94,7 @@ def open_levels(
     labels = [labels] if isinstance(labels, str) else labels
     place = storage.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
-    image = _parse(place, node)
+    image = _parse(place, node, version)
     groups = {"/": xr.Dataset(), **_levels(place, node, image, "image", drop_variables)}
     names = None if isinstance(labels, bool) else labels
     for label in _labels(place, node, folder, names) if labels else ():
@@ -107,17 +131,41 @@ def _levels(
 ) -> dict[str, xr.Dataset]:
     paths = [level.path for level in image.levels]
     levels: dict[str, xr.Dataset] = {}
-    for index, found in enumerate(storage.open_arrays(place, paths, node.zarr_format)):
-        if isinstance(found, OmeZarrError) and index:
+    arrays = _arrays(place, paths, node.zarr_format)
+    first = _opened(arrays[0])
+    image = spec.fitted(image, first.ndim, place=place.name, warn=warn)
+    for index, found in enumerate(arrays):
+        if isinstance(found, OmeZarrError):
             warn(f"{found} Level {index} is left out.")
             continue
+        # 0.6: "all arrays of a multiscale image MUST have the same data type".
+        if found.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):
+            warn(f"{place.name}: level {index} is of type {found.dtype}, level 0 of {first.dtype}")
+        if math.prod(found.shape) > math.prod(first.shape):
+            warn(f"{place.name}: level {index} of shape {found.shape} is larger than level 0, "
+                 f"{first.shape}")  # fmt: skip
         # What there is to say of the image as a whole was said with its first level.
         with warnings.catch_warnings():
             if index:
                 warnings.simplefilter("ignore", OmeZarrWarning)
-            dataset = _dataset(place, image, index, _opened(found), drop_variables)
+            dataset = _dataset(place, image, index, found, drop_variables)
         levels[f"/{index}"] = dataset if name == "image" else _as_label(dataset, name)
     return levels
+
+
+def _arrays(
+    place: Place, paths: Sequence[str], zarr_format: int
+) -> list[zarr.Array[Any] | OmeZarrError]:
+    """Open arrays, none so long that the positions of its pixels would fill the memory."""
+    arrays = storage.open_arrays(place, paths, zarr_format)
+    shapes = [array.shape for array in arrays if not isinstance(array, OmeZarrError)]
+    if sum(map(sum, shapes)) > _MOST_POSITIONS:
+        msg = (
+            f"{place.name}: the arrays of this image are of shape {shapes!r:.200}; expected no "
+            f"more than {_MOST_POSITIONS} positions along all axes. Zarr itself opens them."
+        )
+        raise OmeZarrError(msg)
+    return arrays
 
 
 def _opened(found: zarr.Array[Any] | OmeZarrError) -> zarr.Array[Any]:
@@ -167,6 +215,7 @@ def _labels(
         raise OmeZarrError(msg)
     wanted = there if names is None else list(names)
     labels = []
+    broken: list[str] = []
     contents = storage.fetch_each(inside, wanted, node.zarr_format)
     for name, label in zip(wanted, contents, strict=True):
         try:
@@ -182,9 +231,13 @@ def _labels(
             if names is not None:
                 raise
             if name in listed:
-                warn(f"{error} The label image '{name}' is left out.")
+                broken.append(f"{error} The label image '{name}' is left out.")
             continue
         labels.append(_Label(name, label, image))
+    for message in broken[:_MOST_TOLD]:
+        warn(message)
+    if len(broken) > _MOST_TOLD:
+        warn(f"{inside.name}: {len(broken) - _MOST_TOLD} more label images are left out.")
     return labels
 
 
@@ -199,6 +252,9 @@ def _unlisted(inside: Place, listed: Sequence[str], *, known: bool) -> list[str]
 
 def _as_label(dataset: xr.Dataset, name: str) -> xr.Dataset:
     """Turn an opened image into an opened label image: its variable goes by its own name."""
+    if name in dataset.coords or name in dataset.dims:
+        msg = f"The name of the label image '{name}' is that of one of its axes or coordinates."
+        raise OmeZarrError(msg)
     dataset = dataset.rename({"image": name}) if "image" in dataset else dataset
     if name in dataset:
         dataset[name].encoding["omezarr"] |= {"kind": "label"}
@@ -216,7 +272,7 @@ def _with_label(  # noqa: PLR0917 - all of them say what is opened
 ) -> xr.Dataset:
     """Add a label image to the level of its image that lies on the same grid."""
     inside = label.place(place)
-    if label.name in dataset.variables:
+    if label.name in dataset.variables or label.name in dataset.dims:
         warn(f"{inside.name}: the name '{label.name}' is taken; the label image is left out")
         return dataset
     try:
@@ -240,7 +296,12 @@ def _with_label(  # noqa: PLR0917 - all of them say what is opened
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     if label.name not in dropped:
         dataset = dataset.assign({label.name: variable})
-    return dataset.merge(_table(label, inside, drop_variables))
+    table = _table(label, inside, drop_variables)
+    taken = [str(n) for n in table.variables if n in dataset.variables or n in dataset.dims]
+    if taken:
+        warn(f"{inside.name}: the names {taken!r:.200} are taken; its properties are left out")
+        return dataset
+    return dataset.merge(table)
 
 
 def _on_grid(dataset: xr.Dataset, label: _Label, place: Place, index: int) -> xr.Variable | None:
@@ -250,8 +311,10 @@ def _on_grid(dataset: xr.Dataset, label: _Label, place: Place, index: int) -> xr
     # The level of the same number is the one, as a rule.
     for number in sorted(range(len(label.image.levels)), key=lambda n: abs(n - index)):
         level = label.image.levels[number]
-        (array,) = storage.open_arrays(place, [level.path], label.node.zarr_format)
-        opened = _as_label(_dataset(place, label.image, number, _opened(array), ()), label.name)
+        (found,) = _arrays(place, [level.path], label.node.zarr_format)
+        array = _opened(found)
+        fitted = spec.fitted(label.image, array.ndim, place=place.name, warn=warn)
+        opened = _as_label(_dataset(place, fitted, number, array, ()), label.name)
         # An axis of length 1, along which the image is longer, says that the labels hold for all.
         single = [d for d, n in opened.sizes.items() if n == 1 and dataset.sizes[d] != 1]
         opened = opened.isel(dict.fromkeys(single, 0))
@@ -267,7 +330,8 @@ def _same(one: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
     if dim not in one.coords or dim not in other.coords or one[dim].dtype.kind != "f":
         return True
     scale = abs(float(other[dim].encoding.get("scale", 1.0)))
-    return bool(np.abs(one[dim].values - other[dim].values).max() <= lattice.SAME * scale)
+    apart = np.abs(one[dim].values - other[dim].values).max(initial=0)
+    return bool(apart <= lattice.SAME * scale)
 
 
 def _table(label: _Label, place: Place, drop_variables: str | Iterable[str] | None) -> xr.Dataset:
@@ -295,14 +359,18 @@ def _table(label: _Label, place: Place, drop_variables: str | Iterable[str] | No
 # ── one image ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _parse(place: Place, node: storage.Node) -> Image:
+def _parse(place: Place, node: storage.Node, version: str | None = None) -> Image:
     if node.both:
         warn(
             f"{place.name} has metadata of Zarr v2 and of Zarr v3 side by side; "
             f"those of v{node.zarr_format} are read"
         )
     return spec.parse_image(
-        node.attributes, zarr_format=node.zarr_format, place=place.name, warn=warn
+        node.attributes,
+        zarr_format=node.zarr_format,
+        place=place.name,
+        warn=warn,
+        version=version,
     )
 
 
@@ -319,13 +387,14 @@ def _dataset(
     encoding = storage.array_encoding(array, image.dims)
     memory = coordinates.Memory(
         version=image.version,
+        assumed=image.assumed,
         level=index,
         path=level.path,
         axes={axis.name: axis for axis in image.axes},
         sizes=dict(zip(image.dims, array.shape, strict=True)),
         codecs=storage.codecs_of(array),
         shards=dict(zip(image.dims, array.shards, strict=True)) if array.shards else None,
-        document=copy.deepcopy(dict(image.document)),
+        document=image.document,
     )
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
     pixels = storage.lazy(array, f"{place.name}/{level.path}")
@@ -346,6 +415,12 @@ def _dataset(
 
 
 def _check(place: Place, image: Image, level: Level, array: zarr.Array[Any]) -> None:
+    if coordinates.IMAGE in image.dims:
+        msg = (
+            f"{place.name}: an axis is named '{coordinates.IMAGE}', as the variable of the pixels "
+            "is. Its name has to be changed in the file."
+        )
+        raise OmeZarrError(msg)
     # "The length of axes MUST be equal to the dimensionality of the arrays" (0.4 and 0.5).
     if len(array.shape) != len(image.axes):
         msg = (
@@ -356,7 +431,9 @@ def _check(place: Place, image: Image, level: Level, array: zarr.Array[Any]) -> 
         raise OmeZarrError(msg)
     names = getattr(array.metadata, "dimension_names", None)
     # 0.5: "`dimension_names` MUST match the axes"; where they do not, the axes are what counts.
-    if array.metadata.zarr_format == spec.V3 and tuple(names or ()) != image.dims:
+    # 0.6 does not speak of them any more.
+    asked = array.metadata.zarr_format == spec.V3 and (names or image.intrinsic is None)
+    if asked and tuple(names or ()) != image.dims:
         warn(
             f"{place.name}/{level.path}: 'dimension_names' is {names}, but the axes are "
             f"{image.dims}, which are taken"

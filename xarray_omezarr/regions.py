@@ -17,6 +17,7 @@ import numpy as np
 from xarray_omezarr import (
     coordinates,
     lattice,
+    omero,
     properties,
     reducers,
     sources,
@@ -28,6 +29,7 @@ from xarray_omezarr import (
     updates,
 )
 from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.guess import is_archive
 from xarray_omezarr.model import Channel
 from xarray_omezarr.plan import plan_pyramid
 from xarray_omezarr.stream import Running, Work
@@ -99,6 +101,8 @@ def write_region(
     running
         Whether to write now, and how.
     """
+    if is_archive(target):
+        raise storage.fixed(target)
     # A store that is opened for writing is made where there is none.
     there = storage.locate(target, group, storage_options=storage_options)
     stored = updates.look(there)
@@ -370,7 +374,7 @@ def _channels(array: xr.DataArray, stored: Stored, window: Box) -> tuple[Channel
             "(assign_channels)."
         )
         raise OmeZarrError(msg)
-    return spec.complete_channels(channels, stored.dtype)
+    return omero.complete_channels(channels, stored.dtype)
 
 
 def _method(stored: Stored, *, moved: bool) -> str:

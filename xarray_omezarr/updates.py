@@ -101,6 +101,12 @@ def look(place: Place) -> Stored:
     image = spec.parse_image(
         node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
     )
+    if image.version not in spec.ZARR_FORMATS:
+        msg = (
+            f"{place.name} is of version {image.version}, which is read but not written. Write the "
+            f"image anew, as one of {', '.join(spec.ZARR_FORMATS)}."
+        )
+        raise OmeZarrError(msg)
     arrays = []
     paths = [level.path for level in image.levels]
     for array in storage.open_arrays(place, paths, node.zarr_format):
