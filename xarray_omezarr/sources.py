@@ -157,3 +157,12 @@ def _stored(variable: xr.Variable) -> tuple[Any, tuple[slice, ...]] | None:
     key = data.key.tuple
     plain = len(key) == variable.ndim and all(isinstance(index, slice) for index in key)
     return (array, key) if plain and hasattr(array, "chunks") else None
+
+
+def arrays_of(variable: xr.Variable) -> list[Any]:
+    """Give the Zarr arrays that pixels not yet read come from, as far as that can be told."""
+    if variable.chunks is not None:
+        found = [_array_in(first) for _, first in _first_tasks(variable.data)]
+    else:
+        found = [_array_in(variable._data)]  # noqa: SLF001 - `data` would load what is lazy
+    return [array for array in found if array is not None]

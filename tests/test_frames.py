@@ -1,0 +1,254 @@
+"""Coordinate systems of an image: what there is, points, and another system made its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from tests.helpers import pixels
+from xarray_omezarr import OmeZarrError, samples
+from xarray_omezarr.positions import PositionIndex, Positions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zarr.storage import MemoryStore
+
+AXES = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+TURN = 0.3
+ROTATION = [[1, 0, 0],
+            [0, np.cos(TURN), -np.sin(TURN)],
+            [0, np.sin(TURN), np.cos(TURN)]]  # fmt: skip
+
+
+def system(name: str, *axes: str, unit: str = "micrometer") -> dict[str, Any]:
+    return {"name": name, "axes": [{"name": a, "type": "space", "unit": unit} for a in axes]}
+
+
+def way(source: str, target: str, **transform: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    return {**transform, "input": {"name": source}, "output": {"name": target}}
+
+
+SYSTEMS = [
+    system("stage", "z", "y", "x", unit="millimeter"),
+    system("tilted", "z", "y", "x"),
+    system("swapped", "z", "y", "x"),
+    system("lab", "z", "y", "x"),
+]
+WAYS = [
+    way("physical", "stage", type="sequence", transformations=[
+        {"type": "scale", "scale": [0.001, 0.001, 0.001]},
+        {"type": "translation", "translation": [7, 5, -3]},
+    ]),
+    way("physical", "tilted", type="rotation", rotation=ROTATION),
+    way("swapped", "physical", type="mapAxis", mapAxis=[0, 2, 1]),
+    way("tilted", "lab", type="translation", translation=[1, 2, 3]),
+]  # fmt: skip
+
+
+def scene(systems: list[Any] = SYSTEMS, ways: list[Any] = WAYS, **options: Any) -> xr.Dataset:  # noqa: ANN401
+    """Open an image of version 0.6 with further coordinate systems."""
+    store = zarr.storage.MemoryStore()
+    image = xr.DataArray(pixels((3, 6, 8)), dims=("z", "y", "x"), name="image")
+    image = image.omezarr.assign_scale(
+        z=2.0, y=0.5, x=0.5, translation={"y": 10.0}, units="micrometer"
+    )
+    image.omezarr.to_zarr(store, version="0.6", levels=1)
+    add(store, systems, ways)
+    return xr.open_dataset(store, engine="omezarr", **options)  # type: ignore[arg-type]
+
+
+def add(store: MemoryStore | Path, systems: list[Any], ways: list[Any]) -> None:
+    """Write further systems into the metadata of an image."""
+    group = zarr.open_group(store, mode="a")
+    ome: Any = group.attrs["ome"]
+    ome["multiscales"][0]["coordinateSystems"] += systems
+    ome["multiscales"][0]["coordinateTransformations"] = ways
+    group.attrs["ome"] = ome
+
+
+def test_there_are_the_systems_of_the_file_and_its_own_one_first() -> None:
+    found = scene().omezarr.coordinate_systems
+    assert list(found) == ["physical", "stage", "tilted", "swapped", "lab"]
+    assert found.intrinsic == "physical"
+    assert [axis.unit for axis in found["stage"].axes] == ["millimeter"] * 3
+    assert "stage: z (millimeter), y (millimeter), x (millimeter)" in repr(found)
+
+
+def test_an_image_from_elsewhere_has_one_system_with_the_units_that_it_has_now() -> None:
+    image = samples.coins().image.omezarr.assign_scale(x=1.0, units={"x": "nanometer"})
+    (own,) = image.omezarr.coordinate_systems.values()
+    assert [(axis.name, axis.unit) for axis in own.axes] == [
+        ("y", "micrometer"),
+        ("x", "nanometer"),
+    ]
+
+
+def test_points_go_along_and_against_transformations() -> None:
+    ds = scene()
+    points = np.random.default_rng(0).normal(size=(4, 5, 3)) * 100
+    there = ds.omezarr.transform_points(points, "physical", "lab")
+    np.testing.assert_allclose(there, points @ np.transpose(ROTATION) + [1, 2, 3], rtol=1e-12)
+    back = ds.image.omezarr.transform_points(there, "lab", "physical")
+    np.testing.assert_allclose(back, points, atol=1e-9)
+    around = ds.omezarr.transform_points([1.0, 2.0, 3.0], "stage", "swapped")
+    np.testing.assert_allclose(around, [-6000, 6000, -3000])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (([[1.0, 2.0]], "physical", "lab"), "3 numbers along the last axis"),
+        (([[1.0, 2.0, 3.0]], "physical", "moon"), "'moon'; there are: physical, stage"),
+    ],
+)
+def test_points_that_cannot_be_brought_there(arguments: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(OmeZarrError, match=says):
+        scene().omezarr.transform_points(*arguments)
+
+
+def test_a_separable_system_becomes_the_image_s_own() -> None:
+    ds = scene()
+    new = ds.isel(y=slice(1, None)).omezarr.to_coordinate_system("stage")
+    assert new.y.values.tolist() == [5.0105, 5.011, 5.0115, 5.012, 5.0125]
+    assert new.z.values.tolist() == [7.0, 7.002, 7.004]
+    assert new.omezarr.units == dict.fromkeys("zyx", "millimeter")
+    assert list(new.omezarr.coordinate_systems) == ["stage", "tilted", "swapped", "lab"]
+    # What led to it is gone, and all positions are the same.
+    points = np.random.default_rng(0).normal(size=(20, 3))
+    for name in ("tilted", "swapped", "lab"):
+        np.testing.assert_allclose(
+            new.omezarr.transform_points(points, "stage", name),
+            ds.omezarr.transform_points(points, "stage", name),
+            atol=1e-8,
+        )
+    # And the image that it was made of has not changed.
+    assert list(ds.omezarr.coordinate_systems) == ["physical", "stage", "tilted", "swapped", "lab"]
+
+
+def test_what_is_written_is_told_from_the_new_system(memory: MemoryStore) -> None:
+    ds = scene()
+    ds.omezarr.to_coordinate_system("stage").omezarr.to_zarr(memory, levels=1)
+    again = xr.open_dataset(memory, engine="omezarr")  # type: ignore[arg-type]
+    assert again.x.values.tolist() == ds.omezarr.to_coordinate_system("stage").x.values.tolist()
+    assert list(again.omezarr.coordinate_systems) == ["stage", "tilted", "swapped", "lab"]
+    points = [[7.0, 5.0, -3.0]]
+    for name in ("tilted", "swapped", "lab"):
+        np.testing.assert_allclose(
+            again.omezarr.transform_points(points, "stage", name),
+            ds.omezarr.transform_points(points, "stage", name),
+            atol=1e-9,
+        )
+
+
+def test_axes_that_change_places_are_renamed_with_their_pixels() -> None:
+    ds = scene()
+    new = ds.omezarr.to_coordinate_system("swapped")
+    assert new.image.dims == ("z", "y", "x")
+    np.testing.assert_array_equal(new.x, ds.y)
+    np.testing.assert_array_equal(new.y, ds.x)
+    np.testing.assert_array_equal(new.image, ds.image.transpose("z", "x", "y"))
+    assert new.omezarr.coordinate_systems.intrinsic == "swapped"
+
+
+def test_a_plane_goes_along_with_where_it_was_selected() -> None:
+    new = scene().isel(z=2).omezarr.to_coordinate_system("stage")
+    assert float(new.z) == 7.004
+    assert new.image.dims == ("y", "x")
+
+
+@pytest.mark.filterwarnings("ignore:.*magic", "ignore:.*no transformation leads")
+def test_transformations_that_are_not_known_are_kept_in_a_sequence() -> None:
+    odd = {
+        "type": "magic",
+        "spell": [1, 2],
+        "input": {"name": "physical"},
+        "output": {"name": "lab"},
+    }
+
+    ds = scene(ways=[*WAYS[:3], odd])
+    new = ds.omezarr.to_coordinate_system("stage")
+    document = new.image.encoding["omezarr"]["document"]["ome"]["multiscales"][0]
+    (entry,) = [e for e in document["coordinateTransformations"] if e["output"]["name"] == "lab"]
+    assert entry["input"] == {"name": "stage"}
+    assert entry["transformations"][1] == {"type": "magic", "spell": [1, 2]}
+
+
+def test_a_system_that_mixes_axes_gives_lazy_coordinates_along_those_only() -> None:
+    ds = scene(chunks=None).omezarr.to_coordinate_system("tilted")
+    assert ds.tilted_y.dims == ds.tilted_x.dims == ("y", "x")
+    assert ds.tilted_z.dims == ("z",)
+    assert isinstance(ds.tilted_y.variable._data, Positions)
+    y, x = np.meshgrid(ds.y, ds.x, indexing="ij")
+    np.testing.assert_allclose(ds.tilted_y, np.cos(TURN) * y - np.sin(TURN) * x, rtol=1e-12)
+    assert ds.tilted_y.attrs == {"units": "micrometer"}
+    # Its own system takes them off again.
+    bare = ds.omezarr.to_coordinate_system("physical")
+    assert set(bare.coords) == set("zyx")
+
+
+def test_to_zarr_leaves_them_out_and_keeps_the_transformation(memory: MemoryStore) -> None:
+    ds = scene().omezarr.to_coordinate_system("tilted")
+    ds.omezarr.to_zarr(memory, levels=1)
+    again = xr.open_dataset(memory, engine="omezarr")  # type: ignore[arg-type]
+    assert set(again.coords) == set("zyx")
+    np.testing.assert_array_equal(
+        again.omezarr.to_coordinate_system("tilted").tilted_x, ds.tilted_x
+    )
+
+
+def test_xarray_s_own_exports_write_them_unless_they_are_taken_off(tmp_path: Path) -> None:
+    ds = scene().load().omezarr.to_coordinate_system("tilted")
+    ds.to_netcdf(tmp_path / "with.nc")
+    with xr.open_dataset(tmp_path / "with.nc") as again:
+        np.testing.assert_array_equal(again.tilted_y, ds.tilted_y)
+    ds.omezarr.to_coordinate_system("physical").to_netcdf(tmp_path / "without.nc")
+    with xr.open_dataset(tmp_path / "without.nc") as again:
+        assert set(again.coords) == set("zyx")
+
+
+def test_a_data_array_has_them_too() -> None:
+    image = scene().image.omezarr.to_coordinate_system("tilted")
+    assert isinstance(image.xindexes["tilted_y"], PositionIndex)
+    assert image.sel(tilted_y=image.tilted_y[2, 3], tilted_x=image.tilted_x[2, 3],
+                     method="nearest").shape == (3,)  # fmt: skip
+
+
+TURNED = [[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"type": "byDimension", "transformations": [
+            {"inputAxes": [0], "outputAxes": [0], "transformation": {"type": "identity"}},
+            {"inputAxes": [1, 2], "outputAxes": [1, 2],
+             "transformation": {"type": "rotation", "rotation": TURNED}},
+        ]},
+        {"type": "affine", "affine": [[1, 0, 0, 0], [0, *TURNED[0], 0], [0, *TURNED[1], 0]]},
+    ],
+)  # fmt: skip
+def test_channels_have_no_part_in_positions(memory: MemoryStore, transform: dict[str, Any]) -> None:
+    image = xr.DataArray(pixels((2, 6, 8)), dims=("c", "y", "x"), name="image")
+    image = image.omezarr.assign_scale(y=0.5, x=0.5).omezarr.assign_channels(["DAPI", "GFP"])
+    image.omezarr.to_zarr(memory, version="0.6", levels=1)
+    turned = {"name": "turned", "axes": [{"name": "c", "type": "channel"}, *AXES[1:]]}
+    add(memory, [turned], [way("physical", "turned", **transform)])
+    opened = xr.open_dataset(memory, engine="omezarr")  # type: ignore[arg-type]
+    for ds in (opened, opened.sel(c="GFP")):
+        found = ds.omezarr.to_coordinate_system("turned")
+        assert found.turned_y.dims == ("y", "x")
+        assert "turned_c" not in found.coords
+        pixel = found.sel(
+            turned_y=float(found.turned_y[4, 3]), turned_x=float(found.turned_x[4, 3]),
+            method="nearest",
+        )  # fmt: skip
+        np.testing.assert_array_equal(pixel.image, ds.image[..., 4, 3])
+        np.testing.assert_array_equal(
+            ds.omezarr.resample(opened.isel(x=slice(2, 5)), system="turned", order=0).image,
+            ds.image.isel(x=slice(2, 5)),
+        )
