@@ -1,0 +1,115 @@
+"""What lies in a store: objects read whatever may be wrong with them, their sizes, their ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zarr.abc.store import SuffixByteRequest
+from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore
+
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
+from xarray_omezarr.storage import REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from xarray_omezarr.storage import Place
+
+
+def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
+    """Fetch objects below a group side by side, as `storage.read_bytes` does.
+
+    What one of them provokes is given in its place, so that it does not keep the others back.
+    """
+
+    async def get(key: str) -> bytes | OmeZarrError | None:
+        try:
+            buffer = await place.store.get(place.key(key), default_buffer_prototype())
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever a name in a document provokes
+            return OmeZarrError(f"cannot be read: {type(error).__name__}: {error}")
+        return None if buffer is None else buffer.to_bytes()
+
+    async def get_all() -> list[bytes | OmeZarrError | None]:
+        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
+        return list(await asyncio.gather(*(get(key) for key in keys)))
+
+    try:
+        with reached(place):
+            return sync(get_all())
+    except OmeZarrFileNotFoundError:
+        # A local store whose folder is not there.
+        return [None] * len(keys)
+
+
+def present(place: Place, key: str) -> bool:
+    """Say whether there is an object below a group, without fetching it."""
+    with reached(place):
+        return sync(place.store.exists(place.key(key)))
+
+
+def sizes_below(place: Place, path: str) -> dict[str, int] | None:
+    """Give the sizes of all objects below a path, by their keys from there; None without a list.
+
+    One listing says it of a file system; other stores are asked for each object.
+    """
+    prefix = place.key(path)
+
+    async def collect() -> dict[str, int]:
+        store = place.store
+        if isinstance(store, FsspecStore):
+            root = f"{store.path}/{prefix}".strip("/")
+            found = await store.fs._find(f"{store.path}/{prefix}", detail=True)  # noqa: SLF001 - its asynchronous side
+            return {
+                name.strip("/").removeprefix(root).strip("/"): info.get("size") or 0
+                for name, info in found.items()
+            }
+        keys = [key async for key in store.list_prefix(f"{prefix}/")]
+        gate = asyncio.Semaphore(REQUESTS)
+
+        async def size(key: str) -> int:
+            async with gate:
+                return await store.getsize(key)
+
+        sizes = await asyncio.gather(*(size(key) for key in keys))
+        return {key[len(prefix) + 1 :]: n for key, n in zip(keys, sizes, strict=True)}
+
+    if not place.store.supports_listing:
+        return None
+    try:
+        with reached(place):
+            return sync(collect())
+    except OmeZarrError:
+        return None
+
+
+@contextmanager
+def reached(place: Place) -> Iterator[None]:
+    """Say of what goes wrong in a store that is read where that was."""
+    try:
+        yield
+    except (OmeZarrError, PermissionError):
+        raise
+    except FileNotFoundError as error:
+        msg = f"There is nothing at {place.name}."
+        raise OmeZarrFileNotFoundError(msg) from error
+    except Exception as error:
+        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
+        raise OmeZarrError(msg) from error
+
+
+def tail(place: Place, key: str, length: int) -> bytes | None:
+    """Fetch the last bytes of an object."""
+
+    async def get() -> bytes | None:
+        request = SuffixByteRequest(length)
+        buffer = await place.store.get(place.key(key), default_buffer_prototype(), request)
+        return None if buffer is None else buffer.to_bytes()
+
+    with reached(place):
+        return sync(get())
