@@ -32,7 +32,7 @@ import xarray as xr
 # All that a write imports: the process that others are forked from has it already.
 import xarray_omezarr.accessor
 import xarray_omezarr.regions  # noqa: F401
-from xarray_omezarr import OmeZarrError, OmeZarrWarning
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 TOKEN = re.compile(r"\b(\d+)-[0-9a-f]{8}\b")
 """What distinguishes the arrays of one write from those of another."""
 
-BUSY = {".omezarr.json", ".omezarr-update.json", ".omezarr"}
+BUSY = {".omezarr.json", ".omezarr-update.json", ".omezarr-upgrade.json", ".omezarr"}
 """What is there only while something is being written."""
 
 
@@ -85,7 +85,7 @@ def put(ds: xr.Dataset, where: Path, **options: Any) -> None:  # noqa: ANN401 - 
 class Scenario:
     """What is there, and the write that is killed."""
 
-    write: Callable[[Path, dict[str, Any]], None]
+    write: Callable[[Path, dict[str, Any]], object]
     before: Callable[[Path], None] = lambda _: None
     partial: bool = False
     """Whether an image changes in part, chunk by chunk."""
@@ -134,6 +134,16 @@ SCENARIOS: dict[str, Scenario] = {
         warns=True,
     ),
     "add": Scenario(_add, _old),
+    "upgrade": Scenario(
+        lambda at, _: upgrade(at, version="0.5"),
+        lambda at: put(image(seed=1, labels=True), at, version="0.4"),
+        warns=True,
+    ),
+    "downgrade": Scenario(
+        lambda at, _: upgrade(at, version="0.4"),
+        lambda at: put(image(seed=1, labels=True), at, version="0.6", shards={"y": 32, "x": 32}),
+        warns=True,
+    ),
     "append": Scenario(
         lambda at, how: put(image(frames=6).isel(t=slice(3, 6)), at, append_dim="t", **how),
         lambda at: put(image(), at),

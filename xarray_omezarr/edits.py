@@ -124,7 +124,9 @@ def refresh_consolidated(place: Place, paths: Sequence[str], zarr_format: int) -
     below: dict[str, list[str]] = {}
     for path in paths:
         inner = path.removeprefix(place.path).strip("/").split("/")
-        for depth in range(len(inner) if inner != [""] else 0):
+        # Zarr v2 sums up the attributes of the group itself, too.
+        own = int(zarr_format == spec.V2)
+        for depth in range(len(inner) if inner != [""] else own):
             below.setdefault(place.key(*inner[:depth]), []).append(path)
     root, file = replace(place, path=""), ".zmetadata" if zarr_format == spec.V2 else "zarr.json"
     parents = list(below)
@@ -142,7 +144,7 @@ def _refresh(
     parent = key.rpartition("/")[0]
     entries = (document if v2 else document.get("consolidated_metadata") or {}).get("metadata", {})
     names = {path: path.removeprefix(parent).strip("/") for path in paths}
-    names = {path: f"{name}/.zattrs" if v2 else name for path, name in names.items()}
+    names = {path: f"{name}/.zattrs".lstrip("/") if v2 else name for path, name in names.items()}
     listed = [path for path, name in names.items() if name in entries]
     if not listed:
         return
