@@ -13,6 +13,7 @@ import itertools
 import json
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from pathlib import Path
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -485,11 +485,40 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         self.asked.append(Request(self.command, self.path, dict(self.headers)))
 
 
+class RangeHandler(QuietHandler):
+    """Serves ranges of files, as object stores do."""
+
+    def hook(self) -> None:
+        """Do something before a range is sent."""
+
+    def do_GET(self) -> None:
+        """Send a range of a file, or all of it."""
+        wanted = self.headers.get("Range")
+        path = Path(self.translate_path(self.path))
+        if wanted is None or not path.is_file():
+            super().do_GET()
+            return
+        first, last = wanted.removeprefix("bytes=").split("-")
+        size = path.stat().st_size
+        start, stop = int(first), min(int(last or size) + 1, size)
+        self.hook()
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read(stop - start)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
 @contextmanager
-def served(root: Path) -> Iterator[tuple[str, list[Request]]]:
+def served(
+    root: Path, handler: type[QuietHandler] = QuietHandler
+) -> Iterator[tuple[str, list[Request]]]:
     """Serve a folder on loopback: its URL, and the list of requests that grows as they come."""
     asked: list[Request] = []
-    handler = type("Handler", (QuietHandler,), {"asked": asked})
+    handler = type("Handler", (handler,), {"asked": asked})
     factory = functools.partial(handler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), factory) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

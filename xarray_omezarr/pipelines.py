@@ -21,6 +21,7 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from xarray_omezarr import options, spec
+from xarray_omezarr.archive import Flat
 from xarray_omezarr.boxes import Boxes, Compiled, Part, Plain, normal, processors
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def attach(array: zarr.Array[Any], store: Store, *, atomic: bool = False) -> Non
     if options.get("codec_pipeline") == "zarr" or type(plain) is not BatchedCodecPipeline:
         return
     # Other stores, and wrappers that may have reasons, are read as they ask for it.
-    if type(store) not in (LocalStore, MemoryStore):
+    near = store.is_local if isinstance(store, Flat) else type(store) in (LocalStore, MemoryStore)
+    if not near:
         return
     pipeline = Pipeline(
         _fused(array, plain), inner.metadata, inner.store_path, zarrs=_suits(array), atomic=atomic
@@ -318,6 +320,8 @@ def _fetch(store: Store) -> Fetch | None:
                 return None
 
         return read
+    if isinstance(store, Flat):
+        return store.content
     if not hasattr(MemoryStore, "get_sync"):
         return None
     get_sync = cast("Any", store).get_sync

@@ -58,6 +58,16 @@ def compute(task: Delayed, blocks: Mapping[Hashable, int], *, here: bool, bar: b
         last.result()
 
 
+def elsewhere() -> bool:
+    """Say whether dask is set to run tasks in other processes than this one."""
+    import dask.base
+
+    base: Any = dask.base
+    run: Any = _scheduler(here=False) or base.get_scheduler()
+    cluster = hasattr(getattr(run, "__self__", None), "scheduler_info")
+    return cluster or (run is not None and run is base.named_schedulers.get("processes"))
+
+
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -6,6 +6,7 @@ A place is a group in a store, whether there is anything or not; a node is what 
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import itertools
 import json
@@ -36,12 +37,14 @@ from zarr.storage import (
 )
 
 from xarray_omezarr import pipelines, spec
+from xarray_omezarr.archive import ArchiveStore, open_archive
+from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import (
     OmeZarrError,
     OmeZarrFileNotFoundError,
     OmeZarrWarning,
 )
-from xarray_omezarr.guess import local_path
+from xarray_omezarr.guess import is_archive, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -71,6 +74,11 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 _READABLE = 2**20
 #: Requests in flight at a time.
 REQUESTS = 32
+#: JSON that is nested deeper is refused: copying, comparing and writing it would end in a
+#: RecursionError, at a depth that depends on who calls.
+_DEEPEST = 100
+#: What neither nests JSON nor can hide that: as quotes, backslashes and other encodings can.
+_NEITHER = bytes(set(range(256)) - set(b'[]{}"\\\0'))
 
 #: Metadata of more bytes than this are written without an indent.
 _LONG = 2**18
@@ -132,7 +140,7 @@ def locate(
     write: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Place:
-    """Find the store that an argument names, without a request to it.
+    """Find the store that an argument names, without a request to it unless it is an archive.
 
     Parameters
     ----------
@@ -157,10 +165,12 @@ def locate(
     if isinstance(target, Store):
         return Place(target, inner, f"{target}/{inner}" if inner else str(target), owned=False)
     path = local_path(target)
+    if path is not None and storage_options:
+        msg = f"storage_options are for URLs; {target} is a local path. Leave them out."
+        raise OmeZarrError(msg)
+    if is_archive(target):
+        return _within(target, inner, storage_options, write=write)
     if path is not None:
-        if storage_options:
-            msg = f"storage_options are for URLs; {target} is a local path. Leave them out."
-            raise OmeZarrError(msg)
         store: Store = LocalStore(path, read_only=not write)
         return Place(store, inner, str(path / inner), owned=True)
     if not isinstance(target, str):
@@ -180,6 +190,29 @@ def locate(
     return Place(store, inner, _join(name, inner), owned=True)
 
 
+def _within(
+    target: object, inner: str, storage_options: Mapping[str, Any] | None, *, write: bool
+) -> Place:
+    """Open an archive, and give a group in it."""
+    if write:
+        raise fixed(target)
+    archive, folder = open_archive(target, storage_options)
+    name = _join(str(local_path(target) or target), inner)
+    if folder and inner.partition("/")[0] != folder:
+        inner = _join(folder, inner)
+    # There is nothing to close: a file is open only for as long as it is read.
+    return Place(archive, inner, name, owned=False)
+
+
+def fixed(target: object) -> OmeZarrError:
+    """Say that there is no changing what is in an archive."""
+    return OmeZarrError(
+        f"{target} is a zip archive, which is written as a whole and not changed after that: "
+        "mode='a', region=, append_dim=, resume=, layout= and group= are for folders and other "
+        "stores. Write one of these, or another archive."
+    )
+
+
 def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
@@ -189,25 +222,60 @@ def _join(*parts: str) -> str:
 
 def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
     """Fetch some objects of a group side by side; None for each that is not there."""
+    found: list[bytes | None] = []
+    for content in _read_each(place, keys):
+        if isinstance(content, Exception):
+            raise content
+        found.append(content)
+    return found
 
-    async def get(key: str) -> bytes | None:
-        buffer = await place.store.get(place.key(key), default_buffer_prototype())
+
+def _read_each(place: Place, keys: Sequence[str]) -> list[bytes | Exception | None]:
+    """Fetch some objects of a group side by side; what goes wrong with one harms no other."""
+
+    async def get(key: str) -> bytes | Exception | None:
+        try:
+            buffer = await place.store.get(place.key(key), default_buffer_prototype())
+        except Exception as error:  # noqa: BLE001 - each store has its own
+            return _failure(place, error)
         return None if buffer is None else buffer.to_bytes()
 
-    async def get_all() -> list[bytes | None]:
+    async def get_all() -> list[bytes | Exception | None]:
         await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
         return list(await asyncio.gather(*(get(key) for key in keys)))
 
     try:
         return sync(get_all())
-    except FileNotFoundError:
+    except Exception as error:  # noqa: BLE001
+        return [_failure(place, error)] * len(keys)
+
+
+def _failure(place: Place, error: Exception) -> Exception | None:
+    """Say what went wrong with a request; nothing where there is just nothing there."""
+    if isinstance(error, (OmeZarrError, PermissionError)):
+        return error
+    if isinstance(error, FileNotFoundError):
         # A local store whose folder is not there.
-        return [None] * len(keys)
-    except (OmeZarrError, PermissionError):
-        raise
-    except Exception as error:
-        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
-        raise OmeZarrError(msg) from error
+        return None
+    found = OmeZarrError(f"{place.name} cannot be reached: {type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found
+
+
+def in_mind(name: str) -> Place:
+    """Give an empty place in memory, of a name."""
+    return Place(MemoryStore(), "", name, owned=False)
+
+
+def read_all(place: Place) -> dict[str, bytes]:
+    """Read all that there is in a store, of what fits into memory."""
+
+    async def collect() -> list[str]:
+        return [key async for key in place.store.list()]
+
+    keys = sync(collect())
+    contents = read_bytes(replace(place, path=""), *keys)
+    return {key: found for key, found in zip(keys, contents, strict=True) if found is not None}
 
 
 def fetch(place: Place) -> Node | None:
@@ -234,10 +302,13 @@ def fetch_with_labels(place: Place) -> tuple[Node | None, Node | None]:
 
 def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Node | OmeZarrError]:
     """Read the attributes of groups below one, side by side; what is missing is an error."""
-    contents = read_bytes(place, *(f"{name}/{METADATA[zarr_format]}" for name in names))
+    contents = _read_each(place, [f"{name}/{METADATA[zarr_format]}" for name in names])
     found: list[Node | OmeZarrError] = []
     for name, content in zip(names, contents, strict=True):
         inner = place.below(name)
+        if isinstance(content, Exception):
+            found.append(OmeZarrError(f"{inner.name} cannot be read: {content}"))
+            continue
         pair = (content, None) if zarr_format == spec.V3 else (None, content)
         try:
             found.append(node_of(inner, *pair) or OmeZarrError(f"{inner.name} is missing."))
@@ -260,7 +331,7 @@ def list_groups(place: Place) -> list[str]:
         names = [name.strip("/") async for name in place.store.list_dir(place.path)]
         return sorted(name for name in names if name and name not in METADATA_FILES)
 
-    if not (isinstance(place.store, LocalStore) or in_memory(place.store)):
+    if not (isinstance(place.store, (LocalStore, ArchiveStore)) or in_memory(place.store)):
         return []
     try:
         return sync(collect()) if place.store.supports_listing else []
@@ -308,10 +379,35 @@ def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = f"{place.name}/{file} is no valid JSON: {error}. The file must be mended or restored."
         raise OmeZarrError(msg) from error
+    if _is_deep(content, document):
+        msg = (
+            f"{place.name}/{file} is nested more than {_DEEPEST} levels deep. The file must be "
+            "mended or restored."
+        )
+        raise OmeZarrError(msg)
     if not isinstance(document, dict):
         msg = f"{place.name}/{file} holds {document!r:.80}; expected a JSON object."
         raise OmeZarrError(msg)
     return document
+
+
+def _is_deep(content: bytes, document: object) -> bool:
+    """Say whether JSON is nested deeper than it may be.
+
+    The properties of a million labels take no time to speak of: of the text, only brackets are
+    looked at, and the innermost ones removed, again and again. Where brackets stand in strings,
+    too, the levels of the document are gone through.
+    """
+    rest = content.translate(None, _NEITHER).replace(b'""', b"")
+    if rest.translate(None, b"[]{}"):
+        level: list[Any] = [[document]]
+        for _ in range(_DEEPEST + 1):
+            parts = (item.values() if isinstance(item, dict) else item for item in level)
+            level = [item for part in parts for item in part if type(item) in {dict, list}]
+        return bool(level)
+    for _ in range(_DEEPEST):
+        rest = rest.replace(b"{}", b"").replace(b"[]", b"")
+    return bool(rest)
 
 
 def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
@@ -405,7 +501,10 @@ def open_arrays(
 
     def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
         try:
-            return open_array(place, path, zarr_format)
+            array = open_array(place, path, zarr_format)
+            if 0 in (*array.chunks, *(array.shards or ())):
+                msg = "its chunks hold no pixels"
+                raise ValueError(msg)  # noqa: TRY301 - one more that Zarr could have found
         except FileNotFoundError:
             return OmeZarrFileNotFoundError(
                 f"{place.name}: the array of dataset '{path}' is missing, though the metadata name "
@@ -416,11 +515,57 @@ def open_arrays(
                 f"{place.name}/{path}/{ARRAY_METADATA[zarr_format]} describes no array that can "
                 f"be opened: {error}. It must be mended or restored; other levels may open."
             )
+        else:
+            return array
 
     if len(paths) == 1:
-        return [open_one(paths[0])]
-    with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
-        return list(pool.map(open_one, paths))
+        found = [open_one(paths[0])]
+    else:
+        with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
+            found = list(pool.map(open_one, paths))
+    return [a if isinstance(a, OmeZarrError) else _with_its_keys(place, a) for a in found]
+
+
+def _with_its_keys(place: Place, array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Give an array that looks for its chunks where they are.
+
+    Without a `dimension_separator`, chunks of Zarr v2 are at `0.0`. Some writers have left it out
+    and put them at `0/0`; looked for at `0.0`, all of them would be missing, and read as zeros.
+    """
+    described: Any = array.metadata
+    if described.zarr_format != spec.V2 or described.dimension_separator != "." or array.ndim < 2:  # noqa: PLR2004
+        return array
+    if not is_nested(place, array):
+        return array
+    warnings.warn(
+        f"{place.name}: the chunks of {array.path} are in nested folders, which "
+        "'dimension_separator' in its .zarray does not say; they are read from there",
+        OmeZarrWarning,
+        stacklevel=4,
+    )
+    nested = copy.copy(described)
+    object.__setattr__(nested, "dimension_separator", "/")
+    found: zarr.Array[Any] = zarr.Array(AsyncArray(nested, array.store_path))
+    pipelines.attach(found, place.store)
+    return found
+
+
+def is_nested(place: Place, array: zarr.Array[Any]) -> bool:
+    """Say whether chunks are in nested folders alone, by the ones that stand for all."""
+    last = [-(-n // c) - 1 for n, c in zip(array.shape, array.chunks, strict=True)]
+    samples = [[number * part // 2 for number in last] for part in range(3)]
+    if isinstance(place.store, LocalStore):
+        folder = place.store.root / array.path
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        return any(name.isdigit() for name in names) and not any(
+            re.fullmatch(r"\d+(\.\d+)+", name) for name in names
+        )
+
+    async def there(separator: str) -> bool:
+        keys = {f"{array.path}/{separator.join(map(str, sample))}" for sample in samples}
+        return any(await asyncio.gather(*(place.store.exists(key.strip("/")) for key in keys)))
+
+    return not sync(there(".")) and sync(there("/"))
 
 
 def open_array(
@@ -451,7 +596,7 @@ def open_array(
         is to be: for arrays of an image that is there already. It takes longer.
     """
     store = place.store
-    if mode == "r" and type(store) is not LocalStore:
+    if mode == "r" and type(store) not in (LocalStore, ArchiveStore):
         metadata = place.key(path, ARRAY_METADATA[zarr_format])
         store = _WatchedStore(store, metadata, f"{place.name}/{path}")
     array = zarr.open_array(
@@ -596,9 +741,10 @@ def explained(place: Place) -> Iterator[None]:
     except (OmeZarrError, PermissionError):
         raise
     except Exception as error:
+        kept = ": resume=True keeps what has been written already" if keeps(place) else ""
         msg = (
             f"{place.name} could not be written to: {type(error).__name__}: {error}. Once that "
-            "is mended, write again: resume=True keeps what has been written already."
+            f"is mended, write again{kept}."
         )
         raise OmeZarrError(msg) from error
 
@@ -606,11 +752,16 @@ def explained(place: Place) -> Iterator[None]:
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def keeps(place: Place) -> bool:
+    """Say whether what has been written is kept where a write breaks off, to go on with."""
+    return not isinstance(place.store, Draft)
+
+
 def in_memory(store: Store) -> bool:
-    """Say whether a store lives in the memory of this process, where no other can write to it."""
+    """Say whether a store lives in this process, where no other can write to it."""
     if isinstance(store, WrapperStore):
         return in_memory(store._store)  # noqa: SLF001 - that is how wrappers delegate
-    return isinstance(store, MemoryStore) or (
+    return isinstance(store, (MemoryStore, Draft)) or (
         isinstance(store, FsspecStore) and "memory" in np.atleast_1d(store.fs.protocol)
     )
 
@@ -623,7 +774,8 @@ def to_bytes(content: Mapping[str, Any]) -> bytes:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     if len(text) < _LONG:
         text = json.dumps(content, indent=2, ensure_ascii=False)
-    return text.encode()
+    # Halves of characters, which JSON can hold and UTF-8 cannot, are written as JSON has them.
+    return text.encode(errors="backslashreplace")
 
 
 def to_buffer(content: Mapping[str, Any]) -> Buffer:

@@ -444,10 +444,15 @@ def check_written(jobs: Sequence[Job], failed: Sequence[Sequence[Failure]]) -> N
     if failures:
         total = sum(job.plan.tasks for job in jobs)
         first = failures[0]
+        way = (
+            "The others are kept, and nothing that is unfinished reads as finished: once that is "
+            "mended, write again with resume=True."
+            if storage.keeps(jobs[0].target.place)
+            else "Nothing is left of the others: once that is mended, write again."
+        )
         msg = (
             f"{len(failures)} of {total} blocks could not be written, the first of them "
-            f"{first.place}: {first.message}. The others are kept, and nothing that is "
-            "unfinished reads as finished: once that is mended, write again with resume=True."
+            f"{first.place}: {first.message}. {way}"
         )
         raise OmeZarrError(msg)
     for job in jobs:
@@ -455,7 +460,7 @@ def check_written(jobs: Sequence[Job], failed: Sequence[Sequence[Failure]]) -> N
             transaction.check_complete(job.target, job.plan.tasks)
 
 
-def _finish(jobs: Sequence[Job], failed: Sequence[Sequence[Failure]]) -> None:
+def finished(jobs: Sequence[Job], failed: Sequence[Sequence[Failure]]) -> None:
     """Make the arrays the image and its label images.
 
     All pixels are there before anything is replaced: they may come from what is.
@@ -500,6 +505,7 @@ def write(
     *,
     drop: Sequence[str],
     running: Running,
+    finish: Callable[..., None] | None = None,
 ) -> Delayed | None:
     """Write an image and its label images.
 
@@ -515,6 +521,8 @@ def write(
         The label images that are removed once the image stands.
     running
         How the tasks are run.
+    finish
+        What makes of the arrays the image, once all tasks have been run, if not the usual.
     """
     # Whatever can be found wrong is found before anything is touched.
     _check_layout(works, running)
@@ -548,7 +556,7 @@ def write(
             _lay_out(jobs, visible=running.layout == "visible")
             place.close()
             return None
-    return run(jobs, works, _finish, place, running)
+    return run(jobs, works, finish or finished, place, running)
 
 
 def _check_layout(works: Sequence[Work], running: Running) -> None:

@@ -735,8 +735,10 @@ def _image_of(target: Target, name: str) -> Place:
 def _write_labels(image: Place, names: Sequence[str], zarr_format: int, *, fsync: bool) -> None:
     """Write the list of an image's labels, in this format of Zarr and in no other."""
     place = image.below("labels")
-    version = next(v for v, f in spec.ZARR_FORMATS.items() if f == zarr_format)
-    node = storage.fetch(place)
+    # 0.5: "the version MUST be the same in the whole hierarchy".
+    whole, node = storage.fetch(image), storage.fetch(place)
+    known = whole is not None and whole.zarr_format == zarr_format
+    version = spec.version_of(whole.attributes if whole is not None and known else {}, zarr_format)
     attributes = spec.labels_attributes({} if node is None else node.attributes, names, version)
     if not names:
         storage.delete_files(place, storage.METADATA_FILES)

@@ -14,6 +14,8 @@ from xarray_omezarr import (
     chunking,
     coordinates,
     lattice,
+    omero,
+    packing,
     properties,
     pyramid,
     reducers,
@@ -23,6 +25,7 @@ from xarray_omezarr import (
     stream,
     tables,
     transaction,
+    units,
     updates,
 )
 from xarray_omezarr import (
@@ -30,6 +33,7 @@ from xarray_omezarr import (
 )
 from xarray_omezarr.coordinates import memory_of
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
+from xarray_omezarr.guess import is_archive
 from xarray_omezarr.model import Image, Level
 from xarray_omezarr.plan import plan_copies, plan_pyramid, readable
 from xarray_omezarr.stream import Running, Work
@@ -112,7 +116,42 @@ def write_image(
     """
     works = prepare(array, dataset, labels, options, name)
     grid = _grid_below(works[0], options)
+    return _put(
+        works,
+        grid,
+        target,
+        group=group,
+        options=options,
+        running=running,
+        storage_options=storage_options,
+    )
+
+
+def _put(
+    works: Sequence[Work],
+    grid: Grid,
+    target: object,
+    *,
+    group: str | None,
+    options: Options,
+    running: Running,
+    storage_options: Mapping[str, Any] | None,
+) -> Delayed | None:
+    """Write what is prepared: an image, and its label images after it."""
+    if options.existing_labels not in (None, "keep", "drop"):
+        msg = f"existing_labels={options.existing_labels!r}: expected 'keep' or 'drop'."
+        raise OmeZarrError(msg)
+    if is_archive(target):
+        return packing.write(
+            works,
+            target,
+            group=group,
+            mode=options.mode,
+            existing_labels=options.existing_labels,
+            running=running,
+        )
     place = storage.locate(target, group, write=True, storage_options=storage_options)
+    labels = [work.label for work in works if work.label is not None]
     drop = _labels_to_drop(place, grid, labels, options)
     modes = [options.mode, *(_label_mode(options) for _ in labels)]
     return stream.write(works, place, modes, drop=drop, running=running)
@@ -170,7 +209,6 @@ def write_levels(
             label,
         )
         works.append(_as_label(prepared, label, levels[0]))
-    place = storage.locate(target, group, write=True, storage_options=storage_options)
     grid = Grid(
         axes=work.image.axes,
         factors=(),
@@ -180,9 +218,15 @@ def write_levels(
         method="mode",
         boundary="pad",
     )
-    drop = _labels_to_drop(place, grid, list(labels), options)
-    modes = [options.mode, *(_label_mode(options) for _ in labels)]
-    return stream.write(works, place, modes, drop=drop, running=running)
+    return _put(
+        works,
+        grid,
+        target,
+        group=group,
+        options=options,
+        running=running,
+        storage_options=storage_options,
+    )
 
 
 def write_labels(
@@ -202,6 +246,8 @@ def write_labels(
             "which variables they are by labels=, or replace the image by mode='w'."
         )
         raise OmeZarrError(msg)
+    if is_archive(target):
+        raise storage.fixed(target)
     asked = [key for key in ("levels", "method", "boundary") if not _is_default(options, key)]
     if asked:
         msg = (
@@ -374,9 +420,6 @@ def _labels_to_drop(
     place: storage.Place, grid: Grid, labels: Sequence[str], options: Options
 ) -> tuple[str, ...]:
     """Decide what becomes of the label images of an image that is replaced."""
-    if options.existing_labels not in (None, "keep", "drop"):
-        msg = f"existing_labels={options.existing_labels!r}: expected 'keep' or 'drop'."
-        raise OmeZarrError(msg)
     if options.mode != "w":
         return ()
     there = transaction.label_paths(place)
@@ -395,7 +438,7 @@ def _labels_to_drop(
     same = (
         old.shapes == grid.shapes
         and [a.name for a in old.axes] == [a.name for a in grid.axes]
-        and spec.ZARR_FORMATS[old.version] == spec.ZARR_FORMATS[grid.version]
+        and spec.READ_FORMATS[old.version] == spec.READ_FORMATS[grid.version]
         and all(
             abs(a - b) <= lattice.SAME * abs(scale)
             for one, other in zip(old.transforms, grid.transforms, strict=True)
@@ -501,17 +544,27 @@ def _check_dtype(array: xr.DataArray) -> None:
 
 def _version(options: Options, memory: Memory) -> str:
     if options.version is None:
-        return memory.version if memory.version in spec.ZARR_FORMATS else "0.5"
+        newer = {"0.9.dev1": "0.6"}.get(memory.version or "", "0.5")
+        return memory.version if memory.version in spec.ZARR_FORMATS else newer
     if options.version not in spec.ZARR_FORMATS:
         known = ", ".join(spec.ZARR_FORMATS)
         msg = f"version={options.version!r} cannot be written; expected one of {known}."
+        if options.version in spec.READ_FORMATS:
+            msg += " 0.1 to 0.3 have neither pixel sizes nor units: take 0.4 for older readers."
         raise OmeZarrError(msg)
     return options.version
 
 
-def _transform(array: xr.DataArray, axes: Sequence[Axis]) -> ScaleTranslation:
+def _transform(array: xr.DataArray, axes: Sequence[Axis], version: str) -> ScaleTranslation:
     transform = coordinates.transform_of(array, axes)
     for axis, scale in zip(axes, transform.scale, strict=True):
+        if scale < 0 and version == "0.6":
+            # The schemas of 0.6 have "exclusiveMinimum": 0 for every scale.
+            msg = (
+                f"The coordinate of dimension '{axis.name}' descends, which version 0.6 cannot "
+                f"say. Turn it round by .isel({axis.name}=slice(None, None, -1)), or write 0.5."
+            )
+            raise OmeZarrError(msg)
         if scale < 0:
             warnings.warn(
                 f"The coordinate of dimension '{axis.name}' descends: it is written as a negative "
@@ -540,7 +593,7 @@ def _prepare(
         raise OmeZarrError(msg)
     if given is None:
         array, axes = _ordered(array, memory.axes)
-        transform = _transform(array, axes)
+        transform = _transform(array, axes, version)
         factors = _factors(array.shape, axes, transform, options)
         centred = options.method in reducers.CENTRED
         transforms = [lattice.coarser(transform, f, centred=centred) for f in factors]
@@ -588,7 +641,7 @@ def _prepare_levels(arrays: Sequence[xr.DataArray], options: Options, name: str 
                 f"0 are {told[1]}. The levels of an image share their axes."
             )
             raise OmeZarrError(msg)
-    transforms = [_transform(array, axes) for array in ordered]
+    transforms = [_transform(array, axes, version) for array in ordered]
     _check_one_image(ordered, transforms)
     ones = (1,) * len(axes)
     sizes = chunking.chunking(ordered[0], axes, (options.chunks, options.shards), version, memory)
@@ -616,18 +669,30 @@ def _image(
     channel = next((axis.name for axis in axes if axis.is_channel), None)
     channels = coordinates.channels_of(array, channel)
     if channels is not None:
-        channels = spec.complete_channels(channels, array.dtype)
+        channels = omero.complete_channels(channels, array.dtype)
     elif any(axis.is_channel and dim in _resized(array) for dim, axis in memory.axes.items()):
         # The channels are no longer those that the document tells of.
         channels = ()
-    return Image(
+    known, intrinsic = spec.names_in(memory.document)
+    image = Image(
         version=version,
         axes=axes,
         levels=tuple(Level("", transform) for transform in transforms),
-        name=spec.image_name(memory.document) if name is None else name,
+        name=known if name is None else name,
         channels=channels,
         document=memory.document,
+        intrinsic=intrinsic,
     )
+    lost = spec.lost_systems(image)
+    if lost:
+        warnings.warn(
+            f"The coordinate systems {lost} are left out: they belong to other axes than "
+            f"{list(image.dims)}, need arrays that are not written with the image, or version "
+            f"{version} has no place for them.",
+            OmeZarrWarning,
+            stacklevel=6,
+        )
+    return image
 
 
 def _resized(array: xr.DataArray) -> tuple[str, ...]:
@@ -678,7 +743,7 @@ def _factors(
             msg = f"levels={levels!r}: expected the number of levels in all, 1 or more."
             raise OmeZarrError(msg)
         spacing = [
-            scale * coordinates.METERS.get(axis.unit or "", 1.0) if axis.type == "space" else None
+            scale * units.METERS.get(axis.unit or "", 1.0) if axis.type == "space" else None
             for axis, scale in zip(axes, transform.scale, strict=True)
         ]
         further = pyramid.default_factors(shape, spacing, count=levels, boundary=options.boundary)
