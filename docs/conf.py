@@ -37,6 +37,10 @@ extensions = [
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 exclude_patterns = ["_build", "jupyter_execute"]
 nitpicky = True
+# What classes share without being anything of their own.
+nitpick_ignore_regex = [
+    ("py:class", r"xarray_omezarr\..*\._\w+|abc\.ABC|collections\.abc\.Mapping")
+]
 
 # Pages are executed at every build, each in a directory of its own; an error in one fails it.
 nb_execution_mode = "force"

@@ -63,9 +63,21 @@ def edit(path: Path | str, **ome: Any) -> None:  # noqa: ANN401
 # ── the group ────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_validate_prints_a_verdict_and_exits_by_it(here: Path) -> None:
+    samples.circle().omezarr.to_zarr(here / "circle.ome.zarr")
+    assert "valid, OME-Zarr 0.5" in ran("validate", "circle.ome.zarr")
+    edit(here / "circle.ome.zarr", version="0.7")
+    result = run("validate", "--json", "circle.ome.zarr")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["valid"] is False
+
+
+COMMANDS = ["create", "demo", "edit", "info", "upgrade", "validate"]
+
+
 def test_help_names_the_commands() -> None:
     text = ran("--help")
-    assert re.findall(r"^  (\w+)  ", text, re.MULTILINE) == ["create", "demo", "info"]
+    assert re.findall(r"^  (\w+)  ", text, re.MULTILINE) == COMMANDS
     assert ran("-h") == text
 
 

@@ -14,17 +14,27 @@ from xarray_omezarr import samples
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
+    from xarray_omezarr.edit import update_metadata
     from xarray_omezarr.fields import csv_to_labels
     from xarray_omezarr.joins import JoinReport
     from xarray_omezarr.options import set_options
+    from xarray_omezarr.report import Report
+    from xarray_omezarr.scenes import transform_points
+    from xarray_omezarr.upgrades import upgrade
+    from xarray_omezarr.verdict import validate
 
 __all__ = [
     "JoinReport",
     "OmeZarrError",
     "OmeZarrWarning",
+    "Report",
     "csv_to_labels",
     "samples",
     "set_options",
+    "transform_points",
+    "update_metadata",
+    "upgrade",
+    "validate",
 ]
 
 del _accessor
@@ -32,8 +42,13 @@ del _accessor
 #: What is imported when it is asked for, since importing the package shall cost next to nothing.
 _LATE = {
     "JoinReport": "xarray_omezarr.joins",
+    "Report": "xarray_omezarr.report",
     "csv_to_labels": "xarray_omezarr.fields",
     "set_options": "xarray_omezarr.options",
+    "transform_points": "xarray_omezarr.scenes",
+    "validate": "xarray_omezarr.verdict",
+    "update_metadata": "xarray_omezarr.edit",
+    "upgrade": "xarray_omezarr.upgrades",
 }
 
 

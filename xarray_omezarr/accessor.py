@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import zarr
     from dask.delayed import Delayed
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from zarr.abc.store import Store
 
+    from xarray_omezarr.frames import CoordinateSystems
     from xarray_omezarr.measure import Colors
     from xarray_omezarr.plan import Plan
     from xarray_omezarr.reducers import Boundary
@@ -203,6 +204,142 @@ class _Accessor(Generic[T]):
         array([0.325, 1.625, 2.925])
         """
         return self._obj.assign_coords(coordinates.snapped(self._image))
+
+    # ── coordinate systems ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def coordinate_systems(self) -> CoordinateSystems:
+        """The coordinate systems of the image, by name; that of its coordinates comes first.
+
+        Only files of version 0.6 have more than that one.
+
+        Examples
+        --------
+        >>> samples.coins().omezarr.coordinate_systems
+        Coordinate systems
+          physical (of the coordinates): y (micrometer), x (micrometer)
+        """
+        from xarray_omezarr import frames
+
+        return frames.systems_of(self._image)
+
+    def transform_points(self, points: ArrayLike, source: str, target: str) -> NDArray[np.float64]:
+        """Bring points from one coordinate system to another.
+
+        Parameters
+        ----------
+        points : array_like
+            Of the shape (..., n), with the coordinates along the last axis in the order of the
+            axes of `source`.
+        source, target : str
+            The names of coordinate systems, as `coordinate_systems` lists them.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64, of the shape (..., m), in the order of the axes of `target`.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such system, or no way from one to the other.
+
+        Examples
+        --------
+        >>> samples.coins().omezarr.transform_points([[1.3, 0.65]], "physical", "physical")
+        array([[1.3 , 0.65]])
+        """
+        from xarray_omezarr import frames
+
+        return frames.transform_points(self._image, points, source, target)
+
+    def to_coordinate_system(self, name: str) -> T:
+        """Give the pixels their positions in one of the coordinate systems.
+
+        Where each axis of the system is a scaled and shifted axis of the image, they become the
+        coordinates of the dimensions: the system is the image's own from then on, and is what is
+        written; what led elsewhere leads there from the new one.
+
+        Else the dimensions stay as they are, and each pixel gets lazy coordinates
+        ``<system>_<axis>``. These are computed when they are looked at, stay lazy in selections by
+        `isel`, and find pixels by ``.sel(…, method="nearest")``, with all of them. They are not
+        written by `to_zarr`; `to_netcdf` and `to_zarr` of xarray write all coordinates that there
+        are. The name of the image's own system takes them off again.
+
+        Parameters
+        ----------
+        name : str
+            The name of a coordinate system, as `coordinate_systems` lists them.
+
+        Returns
+        -------
+        xarray.Dataset or xarray.DataArray
+            A new object.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no such system, or no way there.
+
+        Examples
+        --------
+        >>> samples.coins().omezarr.to_coordinate_system("physical").x.values[:3]
+        array([0.  , 0.65, 1.3 ])
+        """
+        from xarray_omezarr import frames
+
+        return frames.in_system(self._obj, self._image, name)
+
+    def resample(
+        self,
+        like: xr.Dataset | xr.DataArray,
+        *,
+        system: str | None = None,
+        order: int = 1,
+        fill_value: float | None = None,
+    ) -> T:
+        """Bring the image onto the grid of another, lazily.
+
+        Each pixel of the result is interpolated at its place in this image. Axes that the other
+        image lacks, and channels, stay as they are. Blocks of the result read the part of this
+        image that they need; in which blocks it comes makes no difference to the pixels.
+
+        Parameters
+        ----------
+        like : xarray.Dataset or xarray.DataArray
+            The image whose pixels the result has.
+        system : str, optional
+            The coordinate system that both images have, through which they are related; by
+            default their coordinates are taken to be in one system.
+        order : {1, 0}
+            1 is linear interpolation, 0 takes the nearest pixel. Label images are always brought
+            over by the nearest pixel.
+        fill_value : scalar, optional
+            What lies outside, beyond the centres of the outermost pixels; by default NaN, and 0
+            for integers. Outside of label images it is 0.
+
+        Returns
+        -------
+        xarray.Dataset or xarray.DataArray
+            A new object, with the coordinates of the other image, of the same type of pixels.
+
+        Raises
+        ------
+        OmeZarrError
+            Where the images are not related by an affine transformation.
+
+        Examples
+        --------
+        >>> ds = samples.coins()
+        >>> ds.omezarr.resample(ds.isel(y=slice(100, 120), x=slice(None, None, 2))).image.shape
+        (20, 192)
+        """
+        from xarray_omezarr import resample
+
+        grid = like if isinstance(like, xr.DataArray) else like[coordinates.find_image(like)]
+        return resample.resample(
+            self._obj, self._image, grid, system=system, order=order, fill_value=fill_value
+        )
 
 
 @xr.register_dataarray_accessor("omezarr")  # type: ignore[no-untyped-call]
@@ -405,16 +542,17 @@ class OmeZarrDatasetAccessor(_Accessor[xr.Dataset]):
         Parameters
         ----------
         store : str, os.PathLike, zarr.abc.store.Store or zarr.Group
-            A path, a URL that fsspec knows, or a store of Zarr.
+            A path, a URL that fsspec knows, or a store of Zarr. A local path that ends in `.ozx` or
+            `.zip` is written as a zip archive (RFC-9), which is not changed after that.
         group : str, optional
             The path of the image's group within the store.
         mode : {"w-", "w", "a"}, default "w-"
             "w-" refuses to write where there is anything but an unfinished write; "w" replaces
             an image by an image and nothing else. The old image stays whole until the new one is.
             "a" adds the label images to an image that is there, without touching its pixels.
-        version : {"0.4", "0.5"}, optional
-            The version of OME-Zarr; by default that of the file the image was opened from, else
-            0.5.
+        version : {"0.4", "0.5", "0.6"}, optional
+            The version of OME-Zarr; by default that of the file the image was opened from, if that
+            is one of them, else 0.5.
         image : str, optional
             The variable that holds the pixels; by default `image`, or the only one there is.
         labels : sequence of str, optional

@@ -119,7 +119,7 @@ def _parse_shape(
 )
 @click.option(
     "--version",
-    type=click.Choice(["0.4", "0.5"]),
+    type=click.Choice(["0.4", "0.5", "0.6"]),
     default="0.5",
     show_default=True,
     help="The version of OME-Zarr.",
@@ -200,7 +200,7 @@ def describe(store: str | os.PathLike[str]) -> dict[str, Any]:
         levels = [node.to_dataset() for node in tree.children.values()]
         first = levels[0]
         memory = first.image.encoding["omezarr"]
-        ome = spec.ome_attributes(memory["document"], spec.ZARR_FORMATS[memory["version"]])
+        ome = spec.ome_attributes(memory["document"], spec.READ_FORMATS[memory["version"]])
         return {
             "path": str(store),
             "kind": "label image" if "image-label" in ome else "image",
@@ -309,6 +309,101 @@ def _table(facts: Mapping[str, Any]) -> str:
 
 def _sizes(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes))
+
+
+# ── validate ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@main.command()
+@click.argument("path")
+@click.option("--group", help="The group in it to begin at.")
+@click.option("--version", help="The version to hold it against; by default the one that it names.")
+@click.option("--deep", is_flag=True, help="Read pixels, too: geometry, labels, decoding.")
+@click.option("--chunks", is_flag=True, help="Count chunks that are absent, empty or truncated.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.pass_context
+def validate(ctx: click.Context, /, path: str, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Say whether the hierarchy at PATH keeps the rules of OME-Zarr.
+
+    The exit code is 0 where no MUST of the specification is broken, else 1.
+    """
+    from xarray_omezarr import verdict
+
+    report = verdict.validate(path, **options)
+    click.echo(report.to_json() if as_json else str(report))
+    ctx.exit(0 if report else 1)
+
+
+# ── upgrade and edit ─────────────────────────────────────────────────────────────────────────────
+
+
+@main.command()
+@click.argument("path")
+@click.argument("target", required=False)
+@click.option("--version", required=True, help="0.4, 0.5 or 0.6.")
+@click.option("--lossy", is_flag=True, help="Drop what that version has no words for.")
+@click.option("--reencode", is_flag=True, help="Encode all pixels anew.")
+def upgrade(path: str, target: str | None, version: str, *, lossy: bool, reencode: bool) -> None:
+    """Bring the hierarchy at PATH to another version, in place or as a new one at TARGET."""
+    from xarray_omezarr.upgrades import upgrade
+
+    done = upgrade(path, target, version=version, lossy=lossy, reencode=reencode)
+    click.echo(f"{target or path}: {done}")
+
+
+def _pairs(
+    _ctx: click.Context, param: click.Parameter, value: str | None
+) -> dict[str, Any] | str | None:
+    """Read z=2,y=0.5: numbers, or words; a single word is a unit for all axes of space."""
+    if value is None or ("=" not in value and param.name == "units"):
+        return value
+    try:
+        found = dict(item.split("=") for item in value.split(","))
+        if param.name in ("scale", "translation"):
+            return {dim: float(number) for dim, number in found.items()}
+    except ValueError as error:
+        msg = f"{value!r} is not like y=0.5,x=0.5 (for each axis its value)."
+        raise click.BadParameter(msg) from error
+    return found
+
+
+def _list(_ctx: click.Context, param: click.Parameter, value: str | None) -> list[Any] | None:
+    """Read one entry for each channel; windows are like 0:4095."""
+    items = None if value is None else value.split(",")
+    if items is None or param.name != "windows":
+        return items
+    try:
+        return [tuple(float(end) for end in item.split(":")) for item in items]
+    except ValueError as error:
+        msg = f"{value!r} is not like 0:4095,100:2000 (for each channel start and end)."
+        raise click.BadParameter(msg) from error
+
+
+@main.command()
+@click.argument("path")
+@click.option("--group", help="The group of the image or plate within PATH.")
+@click.option("--scale", callback=_pairs, help="Pixel sizes, like z=2,y=0.5,x=0.5.")
+@click.option("--translation", callback=_pairs, help="Where the first pixel lies, like y=10.")
+@click.option("--units", callback=_pairs, help="A unit for all axes of space, or like t=second.")
+@click.option("--axis-types", callback=_pairs, help="What axes are, like w=channel.")
+@click.option("--names", callback=_list, help="Of the channels, like DAPI,GFP.")
+@click.option("--colors", callback=_list, help="Of the channels, like 0000FF,00FF00.")
+@click.option("--windows", callback=_list, help="Of the channels, like 0:4095,100:2000.")
+@click.option("--name", help="Of the image.")
+@click.option("--like", help="An image whose pixel sizes, units, channels and name are taken.")
+@click.option("--repair", is_flag=True, help="Mend what the file itself tells to be wrong.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+def edit(path: str, *, like: str | None, dry_run: bool, **options: Any) -> None:  # noqa: ANN401
+    """Say what the pixels of the image, or of every field of the plate, at PATH are."""
+    import xarray as xr
+
+    from xarray_omezarr.edit import update_metadata
+
+    model = None if like is None else xr.open_dataset(like, engine="omezarr", labels=False)
+    changes = update_metadata(path, like=model, dry_run=dry_run, **options)
+    click.echo(str(changes))
+    if changes and not dry_run:
+        click.echo(f"Changed {len(changes.files)} files of {path}.")
 
 
 # ── demo ─────────────────────────────────────────────────────────────────────────────────────────
