@@ -453,3 +453,16 @@ def test_a_report_prints_and_exports(coins: Path) -> None:
     assert found["valid"] is True
     assert found["findings"][0]["severity"] == "warning"
     assert "axes[0].unit" in found["findings"][0]["pointer"]
+
+
+@pytest.mark.parametrize("key", ["name", "image-label"])
+def test_json_that_is_nested_too_deep(tmp_path: Path, key: str) -> None:
+    samples.coins().omezarr.to_zarr(tmp_path / "image")
+    file = tmp_path / "image" / "labels" / "coins" / "zarr.json"
+    document = json.loads(file.read_text())
+    document["attributes"]["ome"][key] = "deep"
+    file.write_text(json.dumps(document).replace('"deep"', "[" * 500 + "]" * 500))
+    report = validate(tmp_path / "image")
+    assert [finding.found for finding in report.errors if "labels/coins" in finding.place] == [
+        "nested more than 100 levels deep"
+    ]

@@ -39,18 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--version", help="the version to hold it against")
     given = parser.parse_args(arguments)
+    from xarray_omezarr import storage
+
     try:
         if given.mode == "attributes":
-            attributes = json.loads(given.path.read_bytes())
-            if not isinstance(attributes, dict):
-                sys.stderr.write(f"{given.path} holds no JSON object\n")
+            content = given.path.read_bytes()
+            attributes = json.loads(content)
+            if not isinstance(attributes, dict) or storage.is_deep(content, attributes):
+                sys.stderr.write(
+                    f"{given.path} holds no JSON object, or one that is nested too deep\n"
+                )
                 return 2
             # What the cases say of themselves is no part of them.
             attributes.pop("_conformance", None)
             report = check_attributes(attributes, given.version)
         else:
             report = validate(given.path, version=given.version)
-    except (OmeZarrError, OSError, ValueError) as error:
+    except (OmeZarrError, OSError, ValueError, RecursionError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     message = "; ".join(f"{f.place}: {f.found} ({f.rule})" for f in report.errors[:3])

@@ -76,7 +76,7 @@ _READABLE = 2**20
 REQUESTS = 32
 #: JSON that is nested deeper is refused: copying, comparing and writing it would end in a
 #: RecursionError, at a depth that depends on who calls.
-_DEEPEST = 100
+DEEPEST = 100
 #: What neither nests JSON nor can hide that: as quotes, backslashes and other encodings can.
 _NEITHER = bytes(set(range(256)) - set(b'[]{}"\\\0'))
 
@@ -379,9 +379,9 @@ def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         msg = f"{place.name}/{file} is no valid JSON: {error}. The file must be mended or restored."
         raise OmeZarrError(msg) from error
-    if _is_deep(content, document):
+    if is_deep(content, document):
         msg = (
-            f"{place.name}/{file} is nested more than {_DEEPEST} levels deep. The file must be "
+            f"{place.name}/{file} is nested more than {DEEPEST} levels deep. The file must be "
             "mended or restored."
         )
         raise OmeZarrError(msg)
@@ -391,7 +391,7 @@ def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
     return document
 
 
-def _is_deep(content: bytes, document: object) -> bool:
+def is_deep(content: bytes, document: object) -> bool:
     """Say whether JSON is nested deeper than it may be.
 
     The properties of a million labels take no time to speak of: of the text, only brackets are
@@ -401,11 +401,11 @@ def _is_deep(content: bytes, document: object) -> bool:
     rest = content.translate(None, _NEITHER).replace(b'""', b"")
     if rest.translate(None, b"[]{}"):
         level: list[Any] = [[document]]
-        for _ in range(_DEEPEST + 1):
+        for _ in range(DEEPEST + 1):
             parts = (item.values() if isinstance(item, dict) else item for item in level)
             level = [item for part in parts for item in part if type(item) in {dict, list}]
         return bool(level)
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         rest = rest.replace(b"{}", b"").replace(b"[]", b"")
     return bool(rest)
 

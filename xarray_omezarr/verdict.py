@@ -646,6 +646,8 @@ class _Walk:
 
     def _parsed(self, file: str, content: bytes | OmeZarrError | None) -> dict[str, Any] | None:
         """Parse a metadata file, and compare it with its copy in the consolidated metadata."""
+        from xarray_omezarr import storage
+
         if isinstance(content, OmeZarrError):
             self._find(arrays_.JSON, file, "", str(content))
             return None
@@ -653,6 +655,9 @@ class _Walk:
             document = json.loads(content or b"")
         except (ValueError, RecursionError) as error:
             self._find(arrays_.JSON, file, "", f"no valid JSON: {error}")
+            return None
+        if storage.is_deep(content or b"", document):
+            self._find(arrays_.JSON, file, "", f"nested more than {storage.DEEPEST} levels deep")
             return None
         if not isinstance(document, dict):
             self._find(arrays_.JSON, file, "", brief(document))
