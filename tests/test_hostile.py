@@ -661,6 +661,18 @@ def test_giants(giant: Callable[[Document], None]) -> None:
     assert len(log.requests) <= requests
 
 
+@pytest.mark.parametrize("giant", [many_axes, many_images, many_systems, many_labels, many_wells])
+def test_giants_are_validated_by_few_requests(giant: Callable[[Document], None]) -> None:
+    version, at, _ = GIANTS[giant]
+    files = hierarchy(version, "plate")
+    giant(files)
+    content = {name: to_bytes(document) for name, document in files.items()}
+    log = Log()
+    with bounded(1024 * MEBI):
+        try_validation(Mutant(content, at).store(log), f"{HOME}/{at}".rstrip("/"))
+    assert len(log.requests) <= 20
+
+
 # ── nothing of the file is executed, or rendered as it stands ────────────────────────────────────
 
 

@@ -201,14 +201,17 @@ class _Walk:
         """Walk, and compare what has been seen in the end."""
         from xarray_omezarr import inventory
 
+        read: dict[str, bytes | OmeZarrError | None] = {}
         waiting = [_Task(["zarr.json", "labels/zarr.json"], self._root)]
         while waiting:
             batch, waiting = waiting[-_TOGETHER:], waiting[:-_TOGETHER]
-            keys = list(itertools.chain.from_iterable(task.keys for task in batch))
-            contents = iter(inventory.read_each(self.place, keys))
+            keys = dict.fromkeys(itertools.chain.from_iterable(task.keys for task in batch))
+            # Several images of a group may be of the same arrays, and are one after the other.
+            read = {key: read[key] for key in keys if key in read}
+            new = [key for key in keys if key not in read]
+            read |= zip(new, inventory.read_each(self.place, new), strict=True)
             for task in batch:
-                got = list(itertools.islice(contents, len(task.keys)))
-                waiting += task.then(got)
+                waiting += task.then([read[key] for key in task.keys])
             if self.groups + self.arrays + len(waiting) > _MOST:
                 told = f"the first {self.groups + self.arrays:,} of many more"
                 self._find(arrays_.CUT_SHORT, "", "", told)
