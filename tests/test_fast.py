@@ -41,7 +41,16 @@ from tests.helpers import (
     put_sample,
     served,
 )
-from xarray_omezarr import OmeZarrError, boxes, options, pipelines, set_options, storage
+from xarray_omezarr import (
+    OmeZarrError,
+    boxes,
+    chunked,
+    options,
+    pipelines,
+    set_options,
+    storage,
+    stores,
+)
 from xarray_omezarr.boxes import Compiled
 from xarray_omezarr.errors import OmeZarrFileNotFoundError
 
@@ -81,7 +90,7 @@ def made_by(maker: str) -> Iterator[None]:
 def pipeline_of(ds: xr.Dataset) -> object:
     """Find the pipeline below xarray's wrappers."""
     data: Any = ds.image.variable._data
-    while not isinstance(data, storage._NativeArray):
+    while not isinstance(data, chunked._NativeArray):
         data = data.array
     return data._array.async_array.codec_pipeline
 
@@ -394,9 +403,9 @@ def test_only_chunks_of_the_fill_value_are_left_out(
         LocalStore(tmp_path), "0", np.full_like(values, 7), version="0.5", dims="yx",
         chunks=(2, 4), fill_value=fill, shards=shards,
     )  # fmt: skip
-    place = storage.locate(tmp_path, write=True)
+    place = stores.locate(tmp_path, write=True)
     with made_by(maker):
-        array = storage.open_array(place, "0", 3, mode="r+")
+        array = chunked.open_array(place, "0", 3, mode="r+")
         pipelines.write_box(array, (slice(0, 4), slice(0, 8)), values)
     read: Any = zarr.open_array(tmp_path, path="0", mode="r")
     np.testing.assert_array_equal(read[:], values)
@@ -460,15 +469,15 @@ def test_any_write(
     what = data.draw(st.sampled_from(["C", "F", "swapped", "strided", "scalar"]))
     directly = data.draw(st.booleans()) and what != "scalar"
     cases = [(maker, atomic) for maker in MAKERS for atomic in (False, True)]
-    stores = [LocalStore(tmp_path_factory.mktemp("image")) for _ in cases]
-    for store, (maker, atomic) in zip(stores, cases, strict=True):
+    written = [LocalStore(tmp_path_factory.mktemp("image")) for _ in cases]
+    for store, (maker, atomic) in zip(written, cases, strict=True):
         put_array(
             store, "0", np.zeros_like(values), version=version, dims="yx", chunks=CHUNKS, **kwargs
         )
-        place = storage.Place(store, "", "", owned=False)
+        place = stores.Place(store, "", "", owned=False)
         zarr_format = 2 if version == "0.4" else 3
         with made_by(maker):
-            array = storage.open_array(place, "0", zarr_format, mode="r+", atomic=atomic)
+            array = chunked.open_array(place, "0", zarr_format, mode="r+", atomic=atomic)
         for box in (*regions, (slice(None),) * 2) if what != "scalar" else regions:
             part: Any = values[box]
             if what == "F":
@@ -486,15 +495,15 @@ def test_any_write(
         array[:, 7] = 1
         array[1, 1] = values[1, 1]
         array[::2, ::3] = values[::2, ::3]
-    reference = zarr.open_array(stores[-1], path="0", mode="r")[:]
+    reference = zarr.open_array(written[-1], path="0", mode="r")[:]
     keys = [
         sorted(
             str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()
         )
-        for store in stores
+        for store in written
     ]
     assert all(found == keys[-1] for found in keys)
-    for store in stores:
+    for store in written:
         np.testing.assert_array_equal(zarr.open_array(store, path="0", mode="r")[:], reference)
 
 
@@ -607,8 +616,8 @@ def test_what_was_cut_off_is_written_again(tmp_path: Path) -> None:
     for path in (tmp_path / "0" / "c").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
-    place = storage.locate(tmp_path, write=True)
-    array = storage.open_array(place, "0", 3, mode="r+")
+    place = stores.locate(tmp_path, write=True)
+    array = chunked.open_array(place, "0", 3, mode="r+")
     array[:] = values
     np.testing.assert_array_equal(opened(tmp_path).image, values)
 
@@ -617,7 +626,7 @@ def test_what_was_cut_off_is_written_again(tmp_path: Path) -> None:
 def test_atomic_writes_replace_files(tmp_path: Path) -> None:
     put_image(tmp_path, pixels((32, 32)), chunks=(16, 16))
     file = tmp_path / "0" / "c" / "0" / "0"
-    array = storage.open_array(storage.locate(tmp_path, write=True), "0", 3, mode="r+", atomic=True)
+    array = chunked.open_array(stores.locate(tmp_path, write=True), "0", 3, mode="r+", atomic=True)
     with file.open("rb") as old:
         before = old.read()
         array[:] = pixels((32, 32), seed=1)
@@ -765,7 +774,7 @@ def test_threads_share_an_array(large: tuple[xr.Dataset, int]) -> None:
 @needs_zarrs
 def test_zarr_can_ask_what_it_asks_a_pipeline(tmp_path: Path) -> None:
     put_image(tmp_path, pixels((32, 32)), chunks=(16, 16))
-    array = storage.open_array(storage.locate(tmp_path, write=True), "0", 3, mode="r+")
+    array = chunked.open_array(stores.locate(tmp_path, write=True), "0", 3, mode="r+")
     pipeline = array.async_array.codec_pipeline
     assert isinstance(pipeline, pipelines.Pipeline)
     own = zarr.open_array(tmp_path, path="0").async_array.codec_pipeline

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from xarray_omezarr import copies, dialects, formats, spec, storage
+from xarray_omezarr import chunked, copies, dialects, formats, spec, storage
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.hierarchy import join
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from xarray_omezarr.hierarchy import Array, Group
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: So many losses are told of.
 _TOLD = 20
@@ -161,7 +161,7 @@ def _found_separator(place: Place, array: Array) -> str:
     if len(array.shape) < 2:  # noqa: PLR2004 - one number has no separator
         return "."
     opened = copies.opened(place.store, place.key(array.path), array.metadata)
-    return "/" if storage.is_nested(place, opened) else "."
+    return "/" if chunked.is_nested(place, opened) else "."
 
 
 # ── the files that come of it ────────────────────────────────────────────────────────────────────

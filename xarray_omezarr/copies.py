@@ -15,7 +15,7 @@ from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore, StorePath
 
-from xarray_omezarr import formats, spec, storage, transaction
+from xarray_omezarr import formats, spec, storage, stores, transaction
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: So many bytes are on their way at a time, as far as objects are not larger than that.
 _FLIGHT = 2**28
@@ -114,7 +114,7 @@ def described(
         Where that format has no such numbers.
     """
     v3 = zarr_format == spec.V3
-    scratch = storage.locate(MemoryStore())
+    scratch = stores.locate(MemoryStore())
     compressors: Any = transaction.default_compressor(zarr_format)
     try:
         array = opened(MemoryStore(), "array", metadata)

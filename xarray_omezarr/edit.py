@@ -20,6 +20,7 @@ from xarray_omezarr import (
     repairs,
     spec,
     storage,
+    stores,
 )
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.hierarchy import join
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.hierarchy import Group
     from xarray_omezarr.model import Image
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
     from xarray_omezarr.transforms import ScaleTranslation
 
 
@@ -157,7 +158,7 @@ def update_metadata(
     array = None
     if like is not None:
         array = like if isinstance(like, xr.DataArray) else like[coordinates.find_image(like)]
-    place = storage.locate(store, group, storage_options=storage_options)
+    place = stores.locate(store, group, storage_options=storage_options)
     groups = hierarchy.walk(place, warn=lambda _: None)
     if not groups:
         raise storage.nothing_there(place)
@@ -184,7 +185,7 @@ def update_metadata(
         }
     )
     if changes and not dry_run:
-        writable = storage.locate(store, group, write=True, storage_options=storage_options)
+        writable = stores.locate(store, group, write=True, storage_options=storage_options)
         edits.check_replaceable(writable)
         _write(writable, changed, changes)
         writable.close()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 
 def metadata_key(place: Place, zarr_format: int) -> str:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.joins import Duplicates, Index
     from xarray_omezarr.sheets import Columns, Errors, Sheet, Types
-    from xarray_omezarr.storage import Node, Place
+    from xarray_omezarr.storage import Node
+    from xarray_omezarr.stores import Place
 
     Target = str | os.PathLike[str] | Store | zarr.Group
 
@@ -136,9 +137,9 @@ def csv_to_labels(
       properties: area, kind
       updated: labels/circle
     """
-    from xarray_omezarr import edits, storage  # brings Zarr
+    from xarray_omezarr import edits, stores  # bring Zarr
 
-    read_place = storage.locate(store, group, storage_options=storage_options)
+    read_place = stores.locate(store, group, storage_options=storage_options)
     found = find(read_place, label)
     remote = isinstance(table, str) and "://" in table
     sheet = sheets.read(
@@ -150,7 +151,7 @@ def csv_to_labels(
         storage_options=storage_options if remote else None,
         read_options=read_options,
     )
-    place = storage.locate(store, group, write=True, storage_options=storage_options)
+    place = stores.locate(store, group, write=True, storage_options=storage_options)
     edits.check_replaceable(place)
     update = _Update(sheet, to, overwrite=overwrite, duplicates=duplicates, ids=ids)
     # A file that is ready waits as bytes, which is a tenth of what its objects take.

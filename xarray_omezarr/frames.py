@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import bases, coordinates, scenes, sources, spec, storage
+from xarray_omezarr import bases, coordinates, scenes, sources, spec, stores
 from xarray_omezarr.coordinates import axes_of, geometry_of, memory_of
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Graph, Node
@@ -118,7 +118,7 @@ def _beside(array: xr.DataArray, memory: Memory) -> tuple[Any, Any]:
         path = str(stored.path)
         if path == memory.path or path.endswith(f"/{memory.path}"):
             group = path[: len(path) - len(memory.path)].strip("/")
-            place = storage.locate(stored.store, group or None)
+            place = stores.locate(stored.store, group or None)
             return scenes.beside(place, spec.format_of(memory.document))
     return None, None
 

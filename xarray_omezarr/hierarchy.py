@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xarray_omezarr.model import Image
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: The files that say what stands at a path, and whether somebody is writing there.
 _FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray", storage.JOURNAL, storage.UPDATES)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from xarray_omezarr import inventory, spec, storage
+from xarray_omezarr import chunked, inventory, spec, storage
 from xarray_omezarr.alignment import displacement
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.findings import Book, brief
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xarray_omezarr.findings import Finding
     from xarray_omezarr.model import Image
     from xarray_omezarr.report import Report
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
     from xarray_omezarr.verdict import Seen
 
 GEOMETRY = Book('"multiscales" metadata')
@@ -90,7 +90,7 @@ def _opened(place: Place, image: Seen, found: list[Finding]) -> dict[str, zarr.A
     """Open the arrays of an image; what cannot be opened is a finding."""
     paths = [level.path for level in image.levels]
     arrays: dict[str, zarr.Array[Any]] = {}
-    opened = storage.open_arrays(place, paths, image.zarr_format) if paths else []
+    opened = chunked.open_arrays(place, paths, image.zarr_format) if paths else []
     for path, array in zip(paths, opened, strict=True):
         if isinstance(array, OmeZarrError):
             found.append(DECODED.broken(image.version, path, "", str(array)))

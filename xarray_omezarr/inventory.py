@@ -17,7 +17,7 @@ from xarray_omezarr.storage import REQUESTS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 
 def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:

@@ -12,12 +12,12 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xarray_omezarr import progress, spec, storage, stream, transaction
+from xarray_omezarr import progress, spec, storage, stores, stream, transaction
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
 from xarray_omezarr.guess import local_path
-from xarray_omezarr.storage import Place
+from xarray_omezarr.stores import Place
 from xarray_omezarr.stream import Running
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write(
         msg = f"{target}: a zip archive is written to a local file. Write it there, and copy that."
         raise OmeZarrError(msg)
     if group or running.resume or running.layout:
-        raise storage.fixed(path)
+        raise stores.fixed(path)
     _check_works(works, path)
     if running.compute and progress.elsewhere():
         msg = (
@@ -119,7 +119,7 @@ def _rehearse(works: Sequence[Work], path: Path) -> dict[str, bytes]:
 
     RFC-9: the root's first, then those of groups and arrays breadth-first.
     """
-    place = storage.in_mind(str(path))
+    place = stores.in_mind(str(path))
     laid_out = Running(layout="visible")
     stream.write(works, place, ["w-"] * len(works), drop=(), running=laid_out)
     found = storage.read_all(place)
@@ -166,7 +166,7 @@ def _look(
         msg = f"{path} exists. Write to another path, or use mode='w' to replace the image."
         raise OmeZarrFileExistsError(msg)
     try:
-        place = storage.locate(path)
+        place = stores.locate(path)
         node = storage.fetch(place)
     except OmeZarrError as error:
         msg = f"{error} It was left untouched."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import coordinates, lattice, properties, spec, storage, tables
+from xarray_omezarr import chunked, coordinates, lattice, properties, spec, storage, stores, tables
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import zarr
 
     from xarray_omezarr.model import Image, Level
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: The positions of pixels are computed when an image is opened: up to so many, half a gigabyte.
 _MOST_POSITIONS = 2**26
@@ -61,7 +61,7 @@ def open_level(
 ) -> xr.Dataset:
     """Open one level of an image; reads the metadata of that level only."""
     labels = [labels] if isinstance(labels, str) else labels
-    place = storage.locate(target, group, storage_options=storage_options)
+    place = stores.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node, version)
     count = len(image.levels)
@@ -92,7 +92,7 @@ def open_levels(
     Label images are `/labels/<name>/0` and so on, with their properties at `/labels/<name>`.
     """
     labels = [labels] if isinstance(labels, str) else labels
-    place = storage.locate(target, group, storage_options=storage_options)
+    place = stores.locate(target, group, storage_options=storage_options)
     node, folder = storage.fetch_image(place, labels=bool(labels))
     image = _parse(place, node, version)
     groups = {"/": xr.Dataset(), **_levels(place, node, image, "image", drop_variables)}
@@ -157,7 +157,7 @@ def _arrays(
     place: Place, paths: Sequence[str], zarr_format: int
 ) -> list[zarr.Array[Any] | OmeZarrError]:
     """Open arrays, none so long that the positions of its pixels would fill the memory."""
-    arrays = storage.open_arrays(place, paths, zarr_format)
+    arrays = chunked.open_arrays(place, paths, zarr_format)
     shapes = [array.shape for array in arrays if not isinstance(array, OmeZarrError)]
     if sum(map(sum, shapes)) > _MOST_POSITIONS:
         msg = (
@@ -384,7 +384,7 @@ def _dataset(
     level = image.levels[index]
     _check(place, image, level, array)
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-    encoding = storage.array_encoding(array, image.dims)
+    encoding = chunked.array_encoding(array, image.dims)
     memory = coordinates.Memory(
         version=image.version,
         assumed=image.assumed,
@@ -392,12 +392,12 @@ def _dataset(
         path=level.path,
         axes={axis.name: axis for axis in image.axes},
         sizes=dict(zip(image.dims, array.shape, strict=True)),
-        codecs=storage.codecs_of(array),
+        codecs=chunked.codecs_of(array),
         shards=dict(zip(image.dims, array.shards, strict=True)) if array.shards else None,
         document=image.document,
     )
     encoding["omezarr"] = {name: getattr(memory, name) for name in memory.__dataclass_fields__}
-    pixels = storage.lazy(array, f"{place.name}/{level.path}")
+    pixels = chunked.lazy(array, f"{place.name}/{level.path}")
     variable = xr.Variable(image.dims, pixels, None, encoding)
     coords = coordinates.image_coordinates(image, level, array.shape, place=place.name, warn=warn)
     for coord in coords.values():
@@ -450,7 +450,7 @@ def _finish(dataset: xr.Dataset, target: object, place: Place) -> xr.Dataset:
 
 def _no_such_level(place: Place, image: Image, zarr_format: int, level: object) -> OmeZarrError:
     """Tell which levels there are, with their shapes and pixel sizes."""
-    arrays = storage.open_arrays(place, [item.path for item in image.levels], zarr_format)
+    arrays = chunked.open_arrays(place, [item.path for item in image.levels], zarr_format)
     lines = []
     for index, (item, array) in enumerate(zip(image.levels, arrays, strict=True)):
         pixel = ", ".join(

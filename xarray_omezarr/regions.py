@@ -23,6 +23,7 @@ from xarray_omezarr import (
     sources,
     spec,
     storage,
+    stores,
     stream,
     tables,
     transaction,
@@ -95,16 +96,16 @@ def write_region(
     dataset, labels
         The variables of the dataset that are label images.
     target, group, storage_options
-        Where the image is; see `storage.locate`.
+        Where the image is; see `stores.locate`.
     where
         Which part.
     running
         Whether to write now, and how.
     """
     if is_archive(target):
-        raise storage.fixed(target)
+        raise stores.fixed(target)
     # A store that is opened for writing is made where there is none.
-    there = storage.locate(target, group, storage_options=storage_options)
+    there = stores.locate(target, group, storage_options=storage_options)
     stored = updates.look(there)
     prepared = [_prepare(array, stored, where)]
     window = dict(zip(stored.image.dims, prepared[0][1].window, strict=True))
@@ -112,7 +113,7 @@ def write_region(
         assert dataset is not None  # noqa: S101 - labels are its variables
         prepared.append(_prepare_label(dataset, name, stored, window, where))
     _check_labels(there, stored, labels, where)
-    place = storage.locate(target, group, write=True, storage_options=storage_options)
+    place = stores.locate(target, group, write=True, storage_options=storage_options)
     targets = []
     for work, update in prepared:
         _check_source(work, update)
@@ -463,9 +464,7 @@ def _merged(stored: Stored, table: properties.Properties | None) -> dict[str, An
     return about
 
 
-def _check_labels(
-    place: storage.Place, stored: Stored, labels: Sequence[str], where: Where
-) -> None:
+def _check_labels(place: stores.Place, stored: Stored, labels: Sequence[str], where: Where) -> None:
     """Check that no label image is left shorter than its image."""
     if where.append_dim is None or stored.journal is not None:
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import dialects, hierarchy, placement, spec, storage
+from xarray_omezarr import chunked, dialects, hierarchy, placement, spec
 from xarray_omezarr import units as unit_names
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.hierarchy import join
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.hierarchy import Group
     from xarray_omezarr.model import Image
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: So many pixels along each axis tell whether a level was sampled or averaged.
 _SAMPLE = 64
@@ -54,7 +54,7 @@ def _sampled(
         return []
     inner = place.below(group.path) if group.path else place
     paths = [image.levels[number].path for number in (0, *moved)]
-    first, *others = storage.open_arrays(inner, paths, group.zarr_format)
+    first, *others = chunked.open_arrays(inner, paths, group.zarr_format)
     found = []
     for number, other in zip(moved, others, strict=True):
         if isinstance(first, OmeZarrError) or isinstance(other, OmeZarrError):

@@ -6,7 +6,7 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import bases, spec, storage, systems
+from xarray_omezarr import bases, chunked, spec, storage, stores, systems
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.graph import Graph
     from xarray_omezarr.parameters import Array
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
     from xarray_omezarr.vectorfields import Field
 
     Target = Any
@@ -68,7 +68,7 @@ def transform_points(
     >>> transform_points(path, [[2, 10]], "0", "physical")
     array([[1.3, 6.5]])
     """
-    place = storage.locate(store, group, storage_options=storage_options)
+    place = stores.locate(store, group, storage_options=storage_options)
     try:
         return graph_of(place).path(source, target).apply(points)
     finally:
@@ -122,7 +122,7 @@ def beside(place: Place, zarr_format: int) -> tuple[Callable[[str], Array], Call
 
 
 def _array_at(place: Place, zarr_format: int, path: str) -> Array:
-    (found,) = storage.open_arrays(place, [path], zarr_format)
+    (found,) = chunked.open_arrays(place, [path], zarr_format)
     if isinstance(found, OmeZarrError):
         raise found
     array: Any = found

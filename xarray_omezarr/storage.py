@@ -1,60 +1,42 @@
-"""Zarr, fsspec and the disk: no other file touches them.
+"""What stands in a store: the attributes of its groups, and files that are read and written.
 
-A place is a group in a store, whether there is anything or not; a node is what stands there.
+A place is a group in a store, whether there is anything or not; a node is what stands there. Zarr,
+fsspec and the disk are touched here, and in the modules beside this one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import errno
 import itertools
 import json
 import os
 import re
-import threading
-import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import zarr
-from xarray.backends.zarr import ZarrArrayWrapper
-from xarray.core.indexing import LazilyIndexedArray
-from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
-from zarr.core.array import AsyncArray
 from zarr.core.sync import sync
-from zarr.storage import (
-    FsspecStore,
-    LocalStore,
-    MemoryStore,
-    StorePath,
-    WrapperStore,
-)
+from zarr.storage import LocalStore
 
-from xarray_omezarr import pipelines, spec
-from xarray_omezarr.archive import ArchiveStore, open_archive
-from xarray_omezarr.draft import Draft
-from xarray_omezarr.errors import (
-    OmeZarrError,
-    OmeZarrFileNotFoundError,
-    OmeZarrWarning,
-)
-from xarray_omezarr.guess import is_archive, local_path
+from xarray_omezarr import spec
+from xarray_omezarr.archive import ArchiveStore
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
+from xarray_omezarr.guess import local_path
+from xarray_omezarr.stores import disk_of, in_memory, keeps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from zarr.abc.store import ByteRequest
-    from zarr.core.buffer import Buffer, BufferPrototype
+    import zarr
+    from zarr.abc.store import Store
+    from zarr.core.buffer import Buffer
 
+    from xarray_omezarr.stores import Place
 
-T = TypeVar("T")
 
 #: The file that says which datasets are being written; it goes when they are finished.
 JOURNAL = ".omezarr.json"
@@ -64,14 +46,8 @@ UPDATES = ".omezarr-update.json"
 RECORDS = ".omezarr"
 #: How often the removal of a folder is tried.
 _ATTEMPTS = 4
-#: Held by whoever makes a change to a store in memory that is one with what it depends on.
-_MEMORY = threading.Lock()
-#: So many seconds lie between two attempts to be alone on a disk.
-_PAUSE = 0.005
 #: What files on a disk are called until all of them is written.
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
-#: Metadata shorter than this are laid out for people; the properties of many labels are not.
-_READABLE = 2**20
 #: Requests in flight at a time.
 REQUESTS = 32
 #: JSON that is nested deeper is refused: copying, comparing and writing it would end in a
@@ -89,31 +65,6 @@ METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmet
 
 
 @dataclass(frozen=True)
-class Place:
-    """A group in a store, whether there is anything or not."""
-
-    store: Store
-    path: str
-    name: str
-    """What messages call it: the path or URL that the user gave."""
-    owned: bool
-    """Whether the store was opened here, and is to be closed here."""
-
-    def key(self, *parts: str) -> str:
-        """Give the key of something below the group."""
-        return "/".join(part for part in (self.path, *parts) if part)
-
-    def below(self, *parts: str) -> Place:
-        """Give a group below this one, in the same store."""
-        return replace(self, path=self.key(*parts), name=_join(self.name, *parts))
-
-    def close(self) -> None:
-        """Close the store, if it was opened here."""
-        if self.owned:
-            self.store.close()
-
-
-@dataclass(frozen=True)
 class Node:
     """What stands at a place."""
 
@@ -128,93 +79,6 @@ class Node:
     def kind(self) -> str | None:
         """What the group is, by its attributes."""
         return spec.kind(self.attributes, self.zarr_format)
-
-
-# ── places ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def locate(
-    target: object,
-    group: str | None = None,
-    *,
-    write: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Place:
-    """Find the store that an argument names, without a request to it unless it is an archive.
-
-    Parameters
-    ----------
-    target
-        A path, a URL that fsspec knows, a Zarr store or a `zarr.Group`.
-    group
-        The path of the group in it.
-    write
-        Whether the store is to be written to.
-    storage_options
-        Passed on to fsspec for URLs.
-    """
-    inner = (group or "").strip("/")
-    if any(part in ("", ".", "..") for part in inner.split("/")) and inner:
-        msg = f"group={group!r} is no path below the root of the store."
-        raise OmeZarrError(msg)
-    if isinstance(target, (zarr.Group, StorePath)):
-        at = target.store_path if isinstance(target, zarr.Group) else target
-        return Place(
-            at.store, _join(at.path, inner), f"{at.store}/{_join(at.path, inner)}", owned=False
-        )
-    if isinstance(target, Store):
-        return Place(target, inner, f"{target}/{inner}" if inner else str(target), owned=False)
-    path = local_path(target)
-    if path is not None and storage_options:
-        msg = f"storage_options are for URLs; {target} is a local path. Leave them out."
-        raise OmeZarrError(msg)
-    if is_archive(target):
-        return _within(target, inner, storage_options, write=write)
-    if path is not None:
-        store: Store = LocalStore(path, read_only=not write)
-        return Place(store, inner, str(path / inner), owned=True)
-    if not isinstance(target, str):
-        msg = (
-            f"A store of type {type(target).__name__} is not supported; expected a path, a URL, "
-            "a Zarr store or a zarr.Group."
-        )
-        raise OmeZarrError(msg)
-    name = target.rstrip("/")
-    try:
-        store = FsspecStore.from_url(
-            name, storage_options=dict(storage_options or {}), read_only=not write
-        )
-    except (ImportError, ValueError, TypeError) as error:
-        msg = f"{target} cannot be opened: {error}"
-        raise OmeZarrError(msg) from error
-    return Place(store, inner, _join(name, inner), owned=True)
-
-
-def _within(
-    target: object, inner: str, storage_options: Mapping[str, Any] | None, *, write: bool
-) -> Place:
-    """Open an archive, and give a group in it."""
-    if write:
-        raise fixed(target)
-    archive, folder = open_archive(target, storage_options)
-    name = _join(str(local_path(target) or target), inner)
-    if folder and inner.partition("/")[0] != folder:
-        inner = _join(folder, inner)
-    # There is nothing to close: a file is open only for as long as it is read.
-    return Place(archive, inner, name, owned=False)
-
-
-def fixed(target: object) -> OmeZarrError:
-    """Say that there is no changing what is in an archive."""
-    return OmeZarrError(
-        f"{target} is a zip archive, which is written as a whole and not changed after that: "
-        "mode='a', region=, append_dim=, resume=, layout= and group= are for folders and other "
-        "stores. Write one of these, or another archive."
-    )
-
-
-def _join(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -260,11 +124,6 @@ def _failure(place: Place, error: Exception) -> Exception | None:
     found = OmeZarrError(f"{place.name} cannot be reached: {type(error).__name__}: {error}")
     found.__cause__ = error
     return found
-
-
-def in_mind(name: str) -> Place:
-    """Give an empty place in memory, of a name."""
-    return Place(MemoryStore(), "", name, owned=False)
 
 
 def read_all(place: Place) -> dict[str, bytes]:
@@ -491,248 +350,6 @@ def _children(place: Place) -> list[str]:
     )
 
 
-def open_arrays(
-    place: Place, paths: Sequence[str], zarr_format: int
-) -> list[zarr.Array[Any] | OmeZarrError]:
-    """Open the arrays of an image for reading, all side by side.
-
-    An array that is missing or broken is given back as the error that says so.
-    """
-
-    def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
-        try:
-            array = open_array(place, path, zarr_format)
-            if 0 in (*array.chunks, *(array.shards or ())):
-                msg = "its chunks hold no pixels"
-                raise ValueError(msg)  # noqa: TRY301 - one more that Zarr could have found
-        except FileNotFoundError:
-            return OmeZarrFileNotFoundError(
-                f"{place.name}: the array of dataset '{path}' is missing, though the metadata name "
-                "it. Copy the image again, or open another level."
-            )
-        except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
-            return OmeZarrError(
-                f"{place.name}/{path}/{ARRAY_METADATA[zarr_format]} describes no array that can "
-                f"be opened: {error}. It must be mended or restored; other levels may open."
-            )
-        else:
-            return array
-
-    if len(paths) == 1:
-        found = [open_one(paths[0])]
-    else:
-        with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
-            found = list(pool.map(open_one, paths))
-    return [a if isinstance(a, OmeZarrError) else _with_its_keys(place, a) for a in found]
-
-
-def _with_its_keys(place: Place, array: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Give an array that looks for its chunks where they are.
-
-    Without a `dimension_separator`, chunks of Zarr v2 are at `0.0`. Some writers have left it out
-    and put them at `0/0`; looked for at `0.0`, all of them would be missing, and read as zeros.
-    """
-    described: Any = array.metadata
-    if described.zarr_format != spec.V2 or described.dimension_separator != "." or array.ndim < 2:  # noqa: PLR2004
-        return array
-    if not is_nested(place, array):
-        return array
-    warnings.warn(
-        f"{place.name}: the chunks of {array.path} are in nested folders, which "
-        "'dimension_separator' in its .zarray does not say; they are read from there",
-        OmeZarrWarning,
-        stacklevel=4,
-    )
-    nested = copy.copy(described)
-    object.__setattr__(nested, "dimension_separator", "/")
-    found: zarr.Array[Any] = zarr.Array(AsyncArray(nested, array.store_path))
-    pipelines.attach(found, place.store)
-    return found
-
-
-def is_nested(place: Place, array: zarr.Array[Any]) -> bool:
-    """Say whether chunks are in nested folders alone, by the ones that stand for all."""
-    last = [-(-n // c) - 1 for n, c in zip(array.shape, array.chunks, strict=True)]
-    samples = [[number * part // 2 for number in last] for part in range(3)]
-    if isinstance(place.store, LocalStore):
-        folder = place.store.root / array.path
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        return any(name.isdigit() for name in names) and not any(
-            re.fullmatch(r"\d+(\.\d+)+", name) for name in names
-        )
-
-    async def there(separator: str) -> bool:
-        keys = {f"{array.path}/{separator.join(map(str, sample))}" for sample in samples}
-        return any(await asyncio.gather(*(place.store.exists(key.strip("/")) for key in keys)))
-
-    return not sync(there(".")) and sync(there("/"))
-
-
-def open_array(
-    place: Place,
-    path: str,
-    zarr_format: int,
-    *,
-    mode: Literal["r", "r+"] = "r",
-    shape: tuple[int, ...] | None = None,
-    atomic: bool = False,
-) -> zarr.Array[Any]:
-    """Open an array with the fastest codecs that there are for it.
-
-    Parameters
-    ----------
-    place
-        The group that the array is in.
-    path
-        Its path below the group.
-    zarr_format
-        2 or 3.
-    mode
-        "r" to read: a read then raises where the array is gone. "r+" to write, too.
-    shape
-        Its shape where that is to be another one, of which only this object knows.
-    atomic
-        Whether readers, and whatever interrupts a write, have to find each chunk as it was or as it
-        is to be: for arrays of an image that is there already. It takes longer.
-    """
-    store = place.store
-    if mode == "r" and type(store) not in (LocalStore, ArchiveStore):
-        metadata = place.key(path, ARRAY_METADATA[zarr_format])
-        store = _WatchedStore(store, metadata, f"{place.name}/{path}")
-    array = zarr.open_array(
-        store,
-        path=place.key(path),
-        mode=mode,
-        zarr_format=zarr_format,  # type: ignore[arg-type]
-    )
-    if shape not in (None, array.shape):
-        grown = cast("Any", array.metadata).update_shape(shape)
-        array = zarr.Array(AsyncArray(grown, array.store_path))
-    pipelines.attach(array, place.store, atomic=atomic)
-    return array
-
-
-def _gone(name: str) -> OmeZarrError:
-    return OmeZarrFileNotFoundError(
-        f"{name} is no longer there: the image was replaced or removed after it had been opened. "
-        "Open it again."
-    )
-
-
-class _WatchedStore(WrapperStore[Store]):
-    """A store of one array, that raises where the array is gone.
-
-    A chunk that is not there reads as fill values; but so would all chunks of an array that was
-    removed when its image was replaced. Only where a chunk is absent is the array looked for.
-
-    On a local disk that costs nothing, so `_NativeArray` looks after every read, and the array may
-    have codecs that know no stores but a few.
-    """
-
-    def __init__(self, store: Store, metadata: str, name: str) -> None:
-        super().__init__(store)
-        self._metadata = metadata
-        self._name = name
-
-    def _with_store(self, store: Store) -> _WatchedStore:
-        return _WatchedStore(store, self._metadata, self._name)
-
-    def _is_chunk(self, key: str) -> bool:
-        return key.rpartition("/")[2] not in METADATA_FILES
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        value = await self._store.get(key, prototype, byte_range)
-        if value is None and self._is_chunk(key) and not await self._store.exists(self._metadata):
-            raise _gone(self._name)
-        return value
-
-    def get_sync(
-        self,
-        key: str,
-        *,
-        prototype: BufferPrototype | None = None,
-        byte_range: ByteRequest | None = None,
-    ) -> Buffer | None:
-        # Newer releases of Zarr read local chunks without their event loop.
-        get = cast("Any", self._store).get_sync
-        value: Buffer | None = get(key, prototype=prototype, byte_range=byte_range)
-        if (
-            value is None
-            and self._is_chunk(key)
-            and get(self._metadata, prototype=prototype) is None
-        ):
-            raise _gone(self._name)
-        return value
-
-
-class _NativeArray(ZarrArrayWrapper):
-    """xarray's wrapper of a Zarr array, whose values come in native byte order.
-
-    A read of local files raises where the array is gone. What removes an array removes its metadata
-    first: whoever finds these after a read has read what was there.
-    """
-
-    __slots__ = ("_file", "_name")
-
-    def __init__(self, array: zarr.Array[Any], name: str) -> None:
-        super().__init__(array)  # type: ignore[no-untyped-call]
-        self.dtype = self.dtype.newbyteorder("=")
-        self._name = name
-        store, file = array.store, ARRAY_METADATA[array.metadata.zarr_format]
-        self._file = store.root / array.path / file if isinstance(store, LocalStore) else None
-
-    def _checked(self, values: object) -> np.ndarray[Any, Any]:
-        if self._file is not None and not self._file.exists():
-            raise _gone(self._name)
-        return np.asarray(values, dtype=self.dtype)
-
-    def _getitem(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-        return pipelines.read_box(self._array, key)
-
-    def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
-        return self._checked(super().__getitem__(key))  # type: ignore[no-untyped-call]
-
-    async def async_getitem(self, key: object) -> np.ndarray[Any, Any]:
-        return self._checked(await super().async_getitem(key))  # type: ignore[no-untyped-call]
-
-
-def lazy(array: zarr.Array[Any], name: str) -> LazilyIndexedArray:
-    """Wrap an array for xarray's own lazy indexing; messages call it by the name."""
-    return LazilyIndexedArray(_NativeArray(array, name))
-
-
-def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any]:
-    """Say how an array is stored, in the keys that xarray writes arrays by.
-
-    What xarray would stumble over when it writes an image, or a part of one, as a plain Zarr array
-    is left out: the codecs of Zarr v2, which it would hand to Zarr v3, and shards, which it would
-    keep for a variable that has lost a dimension. The writer of this package knows them besides.
-    """
-    encoding: dict[str, Any] = {
-        "chunks": array.chunks,
-        "preferred_chunks": dict(zip(dims, array.chunks, strict=True)),
-    }
-    if array.metadata.zarr_format == spec.V3:
-        encoding.update(
-            compressors=array.compressors,
-            filters=array.filters,
-            serializer=array.serializer,
-            fill_value=array.fill_value,
-        )
-    return encoding
-
-
-def codecs_of(array: zarr.Array[Any]) -> dict[str, Any]:
-    """Give the codecs of an array as its Zarr format takes them, for writing others like it."""
-    v3 = array.metadata.zarr_format == spec.V3
-    codecs: dict[str, Any] = {"compressors": array.compressors, "filters": array.filters}
-    if v3:
-        codecs["serializer"] = array.serializer
-    return {"zarr_format": array.metadata.zarr_format, "dtype": array.dtype, **codecs}
-
-
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
     """Say of what goes wrong in a store that is written to where that was, and the way out."""
@@ -750,20 +367,6 @@ def explained(place: Place) -> Iterator[None]:
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def keeps(place: Place) -> bool:
-    """Say whether what has been written is kept where a write breaks off, to go on with."""
-    return not isinstance(place.store, Draft)
-
-
-def in_memory(store: Store) -> bool:
-    """Say whether a store lives in this process, where no other can write to it."""
-    if isinstance(store, WrapperStore):
-        return in_memory(store._store)  # noqa: SLF001 - that is how wrappers delegate
-    return isinstance(store, (MemoryStore, Draft)) or (
-        isinstance(store, FsspecStore) and "memory" in np.atleast_1d(store.fs.protocol)
-    )
 
 
 def to_bytes(content: Mapping[str, Any]) -> bytes:
@@ -861,62 +464,6 @@ def list_names(place: Place) -> list[str]:
         raise OmeZarrError(msg) from error
 
 
-@contextmanager
-def exclusively(place: Place, patience: float) -> Iterator[bool]:
-    """Keep others out of a group for a moment, where that can be: on a disk, and in memory.
-
-    Whoever is killed lets the others in.
-
-    Parameters
-    ----------
-    place
-        The group.
-    patience
-        How many seconds to wait for others.
-
-    Yields
-    ------
-    bool
-        Whether it came to that.
-    """
-    if in_memory(place.store):
-        alone = _MEMORY.acquire(timeout=patience)
-        try:
-            yield alone
-        finally:
-            if alone:
-                _MEMORY.release()
-        return
-    root = _disk(place.store)
-    if root is None or os.name == "nt" or not (root / place.path).is_dir():
-        yield True
-        return
-    handle = os.open(root / place.path, os.O_RDONLY)
-    try:
-        yield _locked(handle, patience)
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int, patience: float) -> bool:
-    """Lock an open file against others, and say whether that came to pass; closing it ends that."""
-    import fcntl
-
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(_PAUSE)
-        except OSError:
-            # A file system that has no locks; there, it is as with stores elsewhere.
-            return True
-        else:
-            return True
-
-
 def leftovers(place: Place, *folders: str) -> list[str]:
     """Give the keys of files that somebody who was interrupted has left half written, on a disk.
 
@@ -927,7 +474,7 @@ def leftovers(place: Place, *folders: str) -> list[str]:
     folders
         Folders below it, through all of which they are looked for.
     """
-    root = _disk(place.store)
+    root = disk_of(place.store)
     if root is None:
         return []
     here = root / place.path
@@ -935,13 +482,6 @@ def leftovers(place: Place, *folders: str) -> list[str]:
     for folder in folders:
         found += [p for p in (here / folder).rglob("*.partial") if _PARTIAL.search(p.name)]
     return [path.relative_to(root).as_posix() for path in found]
-
-
-def _disk(store: Store) -> Path | None:
-    """Give the folder that a store is, if it is one."""
-    if isinstance(store, WrapperStore):
-        return _disk(store._store)  # noqa: SLF001 - that is how wrappers delegate
-    return store.root if isinstance(store, LocalStore) else None
 
 
 def delete_folder(place: Place, name: str) -> None:

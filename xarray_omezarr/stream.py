@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from xarray_omezarr import pipelines, progress, reducers, sources, spec, storage, transaction
+from xarray_omezarr import (
+    pipelines,
+    progress,
+    reducers,
+    sources,
+    spec,
+    storage,
+    stores,
+    transaction,
+)
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.plan import relative, scaled, split
 
@@ -447,7 +456,7 @@ def check_written(jobs: Sequence[Job], failed: Sequence[Sequence[Failure]]) -> N
         way = (
             "The others are kept, and nothing that is unfinished reads as finished: once that is "
             "mended, write again with resume=True."
-            if storage.keeps(jobs[0].target.place)
+            if stores.keeps(jobs[0].target.place)
             else "Nothing is left of the others: once that is mended, write again."
         )
         msg = (
@@ -500,7 +509,7 @@ def _commit(job: Job) -> None:
 
 def write(
     works: Sequence[Work],
-    place: storage.Place,
+    place: stores.Place,
     modes: Sequence[str],
     *,
     drop: Sequence[str],
@@ -599,7 +608,7 @@ def run(
     jobs: Sequence[Job],
     works: Sequence[Work],
     finish: Callable[..., None],
-    place: storage.Place,
+    place: stores.Place,
     running: Running,
 ) -> Delayed | None:
     """Run the tasks of some jobs, and what finishes them; or give the task that does so."""
@@ -607,7 +616,7 @@ def run(
     if not running.compute:
         return task
     # A store in this process's memory is written to by this process.
-    here = storage.in_memory(place.store)
+    here = stores.in_memory(place.store)
     progress.compute(task, blocks, here=here, bar=running.progress)
     place.close()
     return None

@@ -21,7 +21,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from xarray_omezarr import spec, storage
+from xarray_omezarr import chunked, spec, storage, stores
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xarray_omezarr.plan import Plan
-    from xarray_omezarr.storage import Node, Place
+    from xarray_omezarr.storage import Node
+    from xarray_omezarr.stores import Place
 
 
 #: So many seconds somebody who begins waits for others, and somebody who is finished.
@@ -350,7 +351,7 @@ def enter(target: Target, entry: Mapping[str, Any]) -> None:
         await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
         await place.store.set_if_not_exists(place.key(file), storage.to_buffer(entry))
 
-    with storage.exclusively(place, _SOON) as alone:
+    with stores.exclusively(place, _SOON) as alone:
         # Somebody else may have come, and gone, since this place was looked at.
         v3, v2, journal = storage.read_bytes(place, *_metadata_files(), file)
         if not alone or ((v3, v2), journal) != (target.before, target.journal):
@@ -553,7 +554,7 @@ def create_arrays(target: Target, metadata: Sequence[bytes]) -> list[zarr.Array[
         if target.fsync:
             for path in target.paths:
                 storage.flush(place, path, file)
-    return [storage.open_array(place, p, target.zarr_format, mode="r+") for p in target.paths]
+    return [chunked.open_array(place, p, target.zarr_format, mode="r+") for p in target.paths]
 
 
 def default_compressor(zarr_format: int) -> object:
@@ -586,7 +587,7 @@ def commit(target: Target, attributes: Mapping[str, Any]) -> None:
 @contextmanager
 def held(target: Target) -> Iterator[None]:
     """Check that nobody else has written to a place meanwhile, or is about to, and keep it so."""
-    with storage.exclusively(target.place, _LONG) as alone:
+    with stores.exclusively(target.place, _LONG) as alone:
         now = storage.read_bytes(target.place, *_metadata_files())
         if not alone or now != list(target.before) or not holds(target):
             raise taken(target.place)

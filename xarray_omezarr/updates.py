@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from xarray_omezarr import spec, storage, transaction
+from xarray_omezarr import chunked, spec, storage, transaction
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.pyramid import LevelPlan
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.model import Image
     from xarray_omezarr.plan import Box
-    from xarray_omezarr.storage import Node, Place
+    from xarray_omezarr.storage import Node
+    from xarray_omezarr.stores import Place
     from xarray_omezarr.transaction import Target
 
 
@@ -109,7 +110,7 @@ def look(place: Place) -> Stored:
         raise OmeZarrError(msg)
     arrays = []
     paths = [level.path for level in image.levels]
-    for array in storage.open_arrays(place, paths, node.zarr_format):
+    for array in chunked.open_arrays(place, paths, node.zarr_format):
         if isinstance(array, OmeZarrError):
             raise array
         arrays.append(array)
@@ -203,7 +204,7 @@ def open_arrays(update: Update, place: Place) -> list[zarr.Array[Any]]:
     stored = update.stored
     arrays = []
     for level, shape in zip(stored.image.levels, update.shapes, strict=True):
-        array = storage.open_array(
+        array = chunked.open_array(
             place, level.path, stored.node.zarr_format, mode="r+", shape=shape, atomic=True
         )
         arrays.append(array)

@@ -14,7 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import copies, dialects, edits, formats, hierarchy, spec, storage, transaction
+from xarray_omezarr import (
+    copies,
+    dialects,
+    edits,
+    formats,
+    hierarchy,
+    spec,
+    storage,
+    stores,
+    transaction,
+)
 from xarray_omezarr.conversion import (
     ArrayStep,
     Work,
@@ -36,7 +46,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from xarray_omezarr.hierarchy import Group
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: The file that says what an upgrade is about to do, until it is done.
 JOURNAL = ".omezarr-upgrade.json"
@@ -132,7 +142,7 @@ def upgrade(
         msg = f"version={version!r} cannot be written; expected one of {known}."
         raise OmeZarrError(msg)
     inside = target is None
-    place = storage.locate(store, storage_options=storage_options)
+    place = stores.locate(store, storage_options=storage_options)
     journal: dict[str, Any] = {}
     if inside:
         journal = _journal(place, {"version": version})
@@ -154,9 +164,7 @@ def upgrade(
         with _writable(store, place, storage_options) as writable:
             _in_place(writable, work, resumed=bool(journal))
     else:
-        other = storage.locate(
-            target, write=True, storage_options=_options(target, storage_options)
-        )
+        other = stores.locate(target, write=True, storage_options=_options(target, storage_options))
         _into(place, other, groups, work)
         other.close()
     place.close()
@@ -179,7 +187,7 @@ def _writable(
     store: object, place: Place, storage_options: Mapping[str, Any] | None
 ) -> Iterator[Place]:
     """Open a place for writing, now that there is something."""
-    found = storage.locate(store, write=True, storage_options=storage_options)
+    found = stores.locate(store, write=True, storage_options=storage_options)
     edits.check_replaceable(found)
     with _told(place):
         yield found

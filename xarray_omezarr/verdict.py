@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.findings import Finding, Rule
     from xarray_omezarr.rules_arrays import Array
-    from xarray_omezarr.storage import Place
+    from xarray_omezarr.stores import Place
 
 #: So many groups and arrays are looked at; what a document names may be without end.
 _MOST: Final = 100_000
@@ -103,13 +103,13 @@ def validate(
     >>> bool(report), report.errors
     (True, ())
     """
-    from xarray_omezarr import storage
+    from xarray_omezarr import stores
 
     if version is not None and dialect(version) is None:
         known = ", ".join(itertools.chain.from_iterable(SPELLINGS.values()))
         msg = f"version={version!r} is not one that can be validated; those are {known}."
         raise OmeZarrError(msg)
-    place = storage.locate(store, group, storage_options=storage_options)
+    place = stores.locate(store, group, storage_options=storage_options)
     try:
         walk = _Walk(place, dialect(version))
         walk.run()

@@ -21,7 +21,7 @@ from xarray_omezarr import (
     reducers,
     sources,
     spec,
-    storage,
+    stores,
     stream,
     tables,
     transaction,
@@ -106,7 +106,7 @@ def write_image(
     dataset, labels
         The variables of the dataset that are label images.
     target, group, storage_options
-        Where to; see `storage.locate`.
+        Where to; see `stores.locate`.
     options
         How.
     name
@@ -150,7 +150,7 @@ def _put(
             existing_labels=options.existing_labels,
             running=running,
         )
-    place = storage.locate(target, group, write=True, storage_options=storage_options)
+    place = stores.locate(target, group, write=True, storage_options=storage_options)
     labels = [work.label for work in works if work.label is not None]
     drop = _labels_to_drop(place, grid, labels, options)
     modes = [options.mode, *(_label_mode(options) for _ in labels)]
@@ -247,7 +247,7 @@ def write_labels(
         )
         raise OmeZarrError(msg)
     if is_archive(target):
-        raise storage.fixed(target)
+        raise stores.fixed(target)
     asked = [key for key in ("levels", "method", "boundary") if not _is_default(options, key)]
     if asked:
         msg = (
@@ -256,7 +256,7 @@ def write_labels(
         )
         raise OmeZarrError(msg)
     # A store that is opened for writing is made where there is none.
-    there = storage.locate(target, group, storage_options=storage_options)
+    there = stores.locate(target, group, storage_options=storage_options)
     grid = grid_of(updates.look(there))
     if options.version not in (None, grid.version):
         msg = (
@@ -265,7 +265,7 @@ def write_labels(
         )
         raise OmeZarrError(msg)
     works = _prepare_labels(dataset, labels, grid, options)
-    place = storage.locate(target, group, write=True, storage_options=storage_options)
+    place = stores.locate(target, group, write=True, storage_options=storage_options)
     return stream.write(
         works, place, [_label_mode(options) for _ in labels], drop=(), running=running
     )
@@ -417,7 +417,7 @@ def grid_of(stored: updates.Stored) -> Grid:
 
 
 def _labels_to_drop(
-    place: storage.Place, grid: Grid, labels: Sequence[str], options: Options
+    place: stores.Place, grid: Grid, labels: Sequence[str], options: Options
 ) -> tuple[str, ...]:
     """Decide what becomes of the label images of an image that is replaced."""
     if options.mode != "w":
