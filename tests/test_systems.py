@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_notation import mutate
-from xarray_omezarr import OmeZarrError, spec
+from xarray_omezarr import OmeZarrError, multiscale
 from xarray_omezarr.compounds import Unknown
 from xarray_omezarr.graph import CoordinateSystem, Edge, Graph, Node
 from xarray_omezarr.model import Axis
@@ -119,7 +119,7 @@ def test_a_scene_with_its_images() -> None:
 
 def test_what_an_image_says_itself_is_taken_from_it() -> None:
     attributes: dict[str, Any] = {"ome": {"version": "0.6", "multiscales": [IMAGE]}}
-    image = spec.parse_image(attributes, zarr_format=3, place="a.zarr", warn=lambda _: None)
+    image = multiscale.parse_image(attributes, zarr_format=3, place="a.zarr", warn=lambda _: None)
     graph, told = read(IMAGE, image=image)
     assert told == []
     assert [str(node) for node in graph.nodes] == [
@@ -137,7 +137,7 @@ def test_what_an_image_says_itself_is_taken_from_it() -> None:
         "coordinateTransformations": [{"type": "scale", "scale": [0.1, 0.1]}],
     }
     attributes = {"ome": {"version": "0.5", "multiscales": [old]}}
-    image = spec.parse_image(attributes, zarr_format=3, place="a.zarr", warn=lambda _: None)
+    image = multiscale.parse_image(attributes, zarr_format=3, place="a.zarr", warn=lambda _: None)
     graph, told = read(old, image=image)
     assert (told, graph.path("0", "physical")) == ([], ScaleTranslation((0.2, 0.2), (0, 0)))
 
@@ -265,7 +265,7 @@ def test_parameters_beside_the_metadata() -> None:
             }
         ],
     }  # fmt: skip
-    image = spec.parse_image(
+    image = multiscale.parse_image(
         {"ome": {"version": "0.6", "multiscales": [described]}},
         zarr_format=3, place="f", warn=lambda _: None,
     )  # fmt: skip

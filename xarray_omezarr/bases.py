@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import spec, systems
+from xarray_omezarr import multiscale, spec, systems
 from xarray_omezarr.compounds import Unknown
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import Node
@@ -44,7 +44,9 @@ def graph_of(
     place, warn, arrays, fields
         As for `systems.parse`.
     """
-    image = spec.parse_image(document, zarr_format=spec.format_of(document), place=place, warn=warn)
+    image = multiscale.parse_image(
+        document, zarr_format=spec.format_of(document), place=place, warn=warn
+    )
     graph = systems.parse(
         _multiscale(document),
         place=place,

@@ -10,7 +10,7 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import placement, spec
+from xarray_omezarr import descriptions, placement, spec
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.transforms import ScaleTranslation
 
@@ -93,7 +93,7 @@ def converted(
     whole = {**others, **extras, **ours}
     if v3:
         whole = {**others, "ome": {"version": version, **extras, **ours}}
-    written: dict[str, Any] = spec._finite(whole)  # noqa: SLF001
+    written: dict[str, Any] = spec.finite(whole)
     return written
 
 
@@ -106,7 +106,7 @@ def _multiscale(image: Image, version: str, place: str) -> dict[str, Any]:
         )
         raise OmeZarrError(msg)
     wanted = replace(image, version=version, channels=None)
-    (new,) = spec.ome_attributes(spec.image_attributes(wanted), spec.ZARR_FORMATS[version])[
+    (new,) = spec.ome_attributes(descriptions.image_attributes(wanted), spec.ZARR_FORMATS[version])[
         "multiscales"
     ]
     old = first_of(image)
@@ -182,7 +182,7 @@ def losses(
         old = first_of(image)
         if "coordinateSystems" not in old:
             continue
-        names = spec.lost_systems(replace(image, version=version))
+        names = descriptions.lost_systems(replace(image, version=version))
         if names:
             lost.append(f"the coordinate systems {', '.join(map(repr, names))}")
         if old.get("coordinateTransformations"):

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xarray_omezarr import (
     coordinates,
+    descriptions,
     dialects,
     edits,
     hierarchy,
@@ -350,7 +351,7 @@ def _retyped(image: Image, wanted: _Wanted, name: str) -> Image:
         replace(axis, type=wanted.axis_types.get(axis.name, axis.type)) for axis in image.axes
     )
     if wanted.axis_types:
-        spec.check_axes(axes)
+        descriptions.check_axes(axes)
     return replace(image, axes=axes)
 
 
@@ -425,7 +426,7 @@ def _rewritten(place: Place, group: Group, image: Image, wanted: _Wanted) -> Map
         place=join(place.name, group.path),
     )
     if image.channels is not None and image.channels != group.images[0].channels:
-        named = spec.image_attributes(image)
+        named = descriptions.image_attributes(image)
         ome = spec.ome_attributes(named, group.zarr_format)
         inner = attributes["ome"] if group.zarr_format == spec.V3 else attributes
         inner["omero"] = ome["omero"]

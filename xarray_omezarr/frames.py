@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import bases, coordinates, scenes, sources, spec, stores
+from xarray_omezarr import bases, coordinates, multiscale, scenes, sources, spec, stores
 from xarray_omezarr.coordinates import axes_of, geometry_of, memory_of
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Graph, Node
@@ -93,12 +93,12 @@ def systems_of(array: xr.DataArray) -> CoordinateSystems:
     """Give the coordinate systems of an image, as far as its encoding still tells of them."""
     memory = memory_of(array)
     own = axes_of(array, memory.axes)
-    graph, intrinsic = Graph({}, ()), spec.INTRINSIC
+    graph, intrinsic = Graph({}, ()), multiscale.INTRINSIC
     axes: tuple[Axis, ...] = own
     if memory.document:
         arrays, fields = _beside(array, memory)
         image, graph = bases.graph_of(memory.document, arrays=arrays, fields=fields)
-        intrinsic = image.intrinsic or spec.INTRINSIC
+        intrinsic = image.intrinsic or multiscale.INTRINSIC
         # A unit that was assigned since counts; axes that were selected away are still axes.
         known = {axis.name: axis for axis in own}
         axes = tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import dialects, spec, storage
+from xarray_omezarr import dialects, multiscale, spec, storage
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -246,12 +246,14 @@ def _images(
 ) -> tuple[Image, ...]:
     multiscales = ome["multiscales"]
     found = []
-    for multiscale in multiscales if isinstance(multiscales, list) and multiscales else [None]:
-        single: Any = {**ome, "multiscales": [multiscale] if multiscale is not None else []}
+    for one in multiscales if isinstance(multiscales, list) and multiscales else [None]:
+        single: Any = {**ome, "multiscales": [one] if one is not None else []}
         if ome is not node.attributes:
             single = {**node.attributes, "ome": single}
         bare = spec.without_table(single)
-        image = spec.parse_image(bare, zarr_format=node.zarr_format, place=place.name, warn=warn)
+        image = multiscale.parse_image(
+            bare, zarr_format=node.zarr_format, place=place.name, warn=warn
+        )
         found.append(image)
     return tuple(found)
 
@@ -266,7 +268,9 @@ def _complete(
         paths = [join(group.path, level.path) for level in image.levels]
         there = [arrays[path] for path in paths if path in arrays]
         name = join(place.name, group.path)
-        fitted = spec.fitted(image, len(there[0].shape), place=name, warn=warn) if there else image
+        fitted = (
+            multiscale.fitted(image, len(there[0].shape), place=name, warn=warn) if there else image
+        )
         images.append(fitted)
         own |= {array.path: replace(array, dims=fitted.dims) for array in there}
     return replace(group, images=tuple(images), arrays=tuple(own.values()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from xarray_omezarr import chunked, inventory, spec, storage
+from xarray_omezarr import chunked, inventory, multiscale, spec, storage
 from xarray_omezarr.alignment import displacement
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.findings import Book, brief
@@ -102,7 +102,7 @@ def _opened(place: Place, image: Seen, found: list[Finding]) -> dict[str, zarr.A
 def _model(image: Seen, found: list[Finding]) -> Image | None:
     """Read an image as the reader does; where it cannot, levels are not compared."""
     try:
-        return spec.parse_image(
+        return multiscale.parse_image(
             image.attributes, zarr_format=image.zarr_format, place=image.path, warn=lambda _: None
         )
     except Exception as error:  # noqa: BLE001 - whatever is in a document, there is a verdict

@@ -12,7 +12,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xarray_omezarr import progress, spec, storage, stores, stream, transaction
+from xarray_omezarr import multiscale, progress, spec, storage, stores, stream, transaction
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
@@ -199,7 +199,7 @@ def _look(
 
 def _besides(place: Place, archive: ArchiveStore, node: storage.Node) -> list[str]:
     """Give what is in an archive besides an image and its label images."""
-    image = spec.parse_image(
+    image = multiscale.parse_image(
         node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
     )
     own = {level.path.partition("/")[0] for level in image.levels}

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import chunked, coordinates, lattice, properties, spec, storage, stores, tables
+from xarray_omezarr import (
+    chunked,
+    coordinates,
+    lattice,
+    multiscale,
+    properties,
+    spec,
+    storage,
+    stores,
+    tables,
+)
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -69,7 +79,7 @@ def open_level(
         raise _no_such_level(place, image, node.zarr_format, level)
     index = int(level) % count
     array = _opened(_arrays(place, [image.levels[index].path], node.zarr_format)[0])
-    image = spec.fitted(image, array.ndim, place=place.name, warn=warn)
+    image = multiscale.fitted(image, array.ndim, place=place.name, warn=warn)
     dataset = _dataset(place, image, index, array, drop_variables)
     if labels:
         names = None if isinstance(labels, bool) else labels
@@ -133,7 +143,7 @@ def _levels(
     levels: dict[str, xr.Dataset] = {}
     arrays = _arrays(place, paths, node.zarr_format)
     first = _opened(arrays[0])
-    image = spec.fitted(image, first.ndim, place=place.name, warn=warn)
+    image = multiscale.fitted(image, first.ndim, place=place.name, warn=warn)
     for index, found in enumerate(arrays):
         if isinstance(found, OmeZarrError):
             warn(f"{found} Level {index} is left out.")
@@ -221,7 +231,7 @@ def _labels(
         try:
             if isinstance(label, OmeZarrError):
                 raise label
-            image = spec.parse_image(
+            image = multiscale.parse_image(
                 spec.without_table(label.attributes),
                 zarr_format=label.zarr_format,
                 place=f"{inside.name}/{name}",
@@ -313,7 +323,7 @@ def _on_grid(dataset: xr.Dataset, label: _Label, place: Place, index: int) -> xr
         level = label.image.levels[number]
         (found,) = _arrays(place, [level.path], label.node.zarr_format)
         array = _opened(found)
-        fitted = spec.fitted(label.image, array.ndim, place=place.name, warn=warn)
+        fitted = multiscale.fitted(label.image, array.ndim, place=place.name, warn=warn)
         opened = _as_label(_dataset(place, fitted, number, array, ()), label.name)
         # An axis of length 1, along which the image is longer, says that the labels hold for all.
         single = [d for d, n in opened.sizes.items() if n == 1 and dataset.sizes[d] != 1]
@@ -365,7 +375,7 @@ def _parse(place: Place, node: storage.Node, version: str | None = None) -> Imag
             f"{place.name} has metadata of Zarr v2 and of Zarr v3 side by side; "
             f"those of v{node.zarr_format} are read"
         )
-    return spec.parse_image(
+    return multiscale.parse_image(
         node.attributes,
         zarr_format=node.zarr_format,
         place=place.name,

@@ -6,7 +6,7 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import bases, chunked, spec, storage, stores, systems
+from xarray_omezarr import bases, chunked, multiscale, spec, storage, stores, systems
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _field_at(place: Place, zarr_format: int, path: str) -> Field:
     (node,) = storage.fetch_each(place, [path], zarr_format)
     if isinstance(node, OmeZarrError):
         raise node
-    image = spec.parse_image(
+    image = multiscale.parse_image(
         node.attributes, zarr_format=zarr_format, place=inside.name, warn=lambda _: None
     )
     return systems.field_of(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from xarray_omezarr import (
+    descriptions,
     pipelines,
     progress,
     reducers,
@@ -69,7 +70,7 @@ class Work:
         levels = tuple(
             replace(level, path=path) for level, path in zip(self.image.levels, paths, strict=True)
         )
-        return spec.image_attributes(
+        return descriptions.image_attributes(
             replace(self.image, levels=levels),
             method=self.method,
             resized=self.resized,

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr.compounds import Unknown
+from xarray_omezarr.descriptions import axis_json
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Edge, Graph, Node
 from xarray_omezarr.model import Axis
+from xarray_omezarr.multiscale import INTRINSIC
 from xarray_omezarr.notation import parse_transform, transform_json
 from xarray_omezarr.parameters import show
-from xarray_omezarr.spec import INTRINSIC, axis_json, check_path
+from xarray_omezarr.spec import check_path
 from xarray_omezarr.vectorfields import Field
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from xarray_omezarr import chunked, spec, storage, stores
+from xarray_omezarr import chunked, multiscale, spec, storage, stores
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -472,7 +472,7 @@ def _anything(place: Place) -> bool:
 def _dataset_paths(node: Node | None) -> list[str]:
     if node is None:
         return []
-    image = spec.parse_image(
+    image = multiscale.parse_image(
         node.attributes, zarr_format=node.zarr_format, place="", warn=lambda _: None
     )
     return [level.path for level in image.levels]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from xarray_omezarr import chunked, spec, storage, transaction
+from xarray_omezarr import chunked, multiscale, spec, storage, transaction
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.pyramid import LevelPlan
 
@@ -99,7 +99,7 @@ def look(place: Place) -> Stored:
     else:
         content = None
         node, _ = storage.fetch_image(place, labels=False)
-    image = spec.parse_image(
+    image = multiscale.parse_image(
         node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
     )
     if image.version not in spec.ZARR_FORMATS:

@@ -13,7 +13,9 @@ import numpy as np
 from xarray_omezarr import (
     chunking,
     coordinates,
+    descriptions,
     lattice,
+    multiscale,
     omero,
     packing,
     properties,
@@ -516,8 +518,8 @@ def _ordered(
     """Read the axes, check them, and put the dimensions in the order that they are stored in."""
     _check_dtype(array)
     axes = coordinates.axes_of(array, known)
-    spec.check_axes(axes)
-    order = spec.axis_order(axes)
+    descriptions.check_axes(axes)
+    order = multiscale.axis_order(axes)
     if order != sorted(order):
         axes = tuple(axes[i] for i in order)
         names = [axis.name for axis in axes]
@@ -673,7 +675,7 @@ def _image(
     elif any(axis.is_channel and dim in _resized(array) for dim, axis in memory.axes.items()):
         # The channels are no longer those that the document tells of.
         channels = ()
-    known, intrinsic = spec.names_in(memory.document)
+    known, intrinsic = multiscale.names_in(memory.document)
     image = Image(
         version=version,
         axes=axes,
@@ -683,7 +685,7 @@ def _image(
         document=memory.document,
         intrinsic=intrinsic,
     )
-    lost = spec.lost_systems(image)
+    lost = descriptions.lost_systems(image)
     if lost:
         warnings.warn(
             f"The coordinate systems {lost} are left out: they belong to other axes than "
