@@ -12,8 +12,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.verdict import check_attributes, validate
 
@@ -39,17 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--version", help="the version to hold it against")
     given = parser.parse_args(arguments)
-    from xarray_omezarr import storage
-
     try:
         if given.mode == "attributes":
-            content = given.path.read_bytes()
-            attributes = json.loads(content)
-            if not isinstance(attributes, dict) or storage.is_deep(content, attributes):
-                sys.stderr.write(
-                    f"{given.path} holds no JSON object, or one that is nested too deep\n"
-                )
-                return 2
+            attributes = _read(given.path)
             # What the cases say of themselves is no part of them.
             attributes.pop("_conformance", None)
             report = check_attributes(attributes, given.version)
@@ -61,6 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     message = "; ".join(f"{f.place}: {f.found} ({f.rule})" for f in report.errors[:3])
     sys.stdout.write(json.dumps({"valid": bool(report), "message": message or None}) + "\n")
     return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file of attributes."""
+    attributes: Any = None
+    try:
+        attributes = load_json(path.read_bytes())
+    except ValueError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+    if not isinstance(attributes, dict):
+        msg = f"{path} holds no JSON object, or one that is nested too deep"
+        raise OmeZarrError(msg)
+    return attributes
 
 
 if __name__ == "__main__":

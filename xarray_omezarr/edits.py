@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from zarr.core.sync import sync
 from zarr.storage import WrapperStore, ZipStore
 
 from xarray_omezarr import spec, storage
+from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
 from xarray_omezarr.guess import local_path
 
@@ -135,7 +135,7 @@ def refresh_consolidated(place: Place, paths: Sequence[str], zarr_format: int) -
         keys = [root.key(parent, file) for parent in some]
         for parent, key, content in zip(some, keys, storage.read_bytes(root, *keys), strict=True):
             if content is not None and b"metadata" in content:
-                _refresh(root, key, json.loads(content), below[parent], v2=zarr_format == spec.V2)
+                _refresh(root, key, load_json(content), below[parent], v2=zarr_format == spec.V2)
 
 
 def _refresh(
@@ -152,7 +152,7 @@ def _refresh(
         root, *(root.key(path, storage.METADATA[2 if v2 else 3]) for path in listed)
     )
     for path, content in zip(listed, contents, strict=True):
-        found = {} if content is None else json.loads(content)
+        found = {} if content is None else load_json(content)
         if v2:
             entries[names[path]] = found
         else:

@@ -23,6 +23,7 @@ from zarr.storage import LocalStore
 
 from xarray_omezarr import spec
 from xarray_omezarr.archive import ArchiveStore
+from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.stores import disk_of, in_memory, keeps
@@ -50,12 +51,6 @@ _ATTEMPTS = 4
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 #: Requests in flight at a time.
 REQUESTS = 32
-#: JSON that is nested deeper is refused: copying, comparing and writing it would end in a
-#: RecursionError, at a depth that depends on who calls.
-DEEPEST = 100
-#: What neither nests JSON nor can hide that: as quotes, backslashes and other encodings can.
-_NEITHER = bytes(set(range(256)) - set(b'[]{}"\\\0'))
-
 #: Metadata of more bytes than this are written without an indent.
 _LONG = 2**18
 
@@ -234,39 +229,14 @@ def node_of(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
 def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
     """Parse a metadata file, or say which one is broken."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        msg = f"{place.name}/{file} is no valid JSON: {error}. The file must be mended or restored."
+        document = load_json(content)
+    except ValueError as error:
+        msg = f"{place.name}/{file} is {error}. The file must be mended or restored."
         raise OmeZarrError(msg) from error
-    if is_deep(content, document):
-        msg = (
-            f"{place.name}/{file} is nested more than {DEEPEST} levels deep. The file must be "
-            "mended or restored."
-        )
-        raise OmeZarrError(msg)
     if not isinstance(document, dict):
         msg = f"{place.name}/{file} holds {document!r:.80}; expected a JSON object."
         raise OmeZarrError(msg)
     return document
-
-
-def is_deep(content: bytes, document: object) -> bool:
-    """Say whether JSON is nested deeper than it may be.
-
-    The properties of a million labels take no time to speak of: of the text, only brackets are
-    looked at, and the innermost ones removed, again and again. Where brackets stand in strings,
-    too, the levels of the document are gone through.
-    """
-    rest = content.translate(None, _NEITHER).replace(b'""', b"")
-    if rest.translate(None, b"[]{}"):
-        level: list[Any] = [[document]]
-        for _ in range(DEEPEST + 1):
-            parts = (item.values() if isinstance(item, dict) else item for item in level)
-            level = [item for part in parts for item in part if type(item) in {dict, list}]
-        return bool(level)
-    for _ in range(DEEPEST):
-        rest = rest.replace(b"{}", b"").replace(b"[]", b"")
-    return bool(rest)
 
 
 def fetch_image(place: Place, *, labels: bool) -> tuple[Node, Node | None]:
@@ -527,7 +497,7 @@ def delete_keys(store: Store, keys: Iterable[str]) -> None:
 def describes_array(content: bytes | None) -> bool:
     """Say whether metadata of Zarr v3 are those of an array."""
     try:
-        document = json.loads(content or b"{}")
+        document = load_json(content or b"{}")
     except ValueError:
         return False
     return isinstance(document, dict) and document.get("node_type") == "array"

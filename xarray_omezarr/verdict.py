@@ -8,7 +8,6 @@ ever leads downwards, from plates to wells, to images, to labels, so that it end
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from xarray_omezarr import rules, spec
 from xarray_omezarr import rules_arrays as arrays_
 from xarray_omezarr import rules_groups as groups_
 from xarray_omezarr import rules_systems as systems_
+from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.findings import SPELLINGS, Part, brief, dialect, inside, mapping, text
 from xarray_omezarr.report import Report
@@ -649,18 +649,13 @@ class _Walk:
 
     def _parsed(self, file: str, content: bytes | OmeZarrError | None) -> dict[str, Any] | None:
         """Parse a metadata file, and compare it with its copy in the consolidated metadata."""
-        from xarray_omezarr import storage
-
         if isinstance(content, OmeZarrError):
             self._find(arrays_.JSON, file, "", str(content))
             return None
         try:
-            document = json.loads(content or b"")
-        except (ValueError, RecursionError) as error:
-            self._find(arrays_.JSON, file, "", f"no valid JSON: {error}")
-            return None
-        if storage.is_deep(content or b"", document):
-            self._find(arrays_.JSON, file, "", f"nested more than {storage.DEEPEST} levels deep")
+            document = load_json(content or b"")
+        except ValueError as error:
+            self._find(arrays_.JSON, file, "", str(error))
             return None
         if not isinstance(document, dict):
             self._find(arrays_.JSON, file, "", brief(document))
