@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from zarr.abc.store import SuffixByteRequest
@@ -12,10 +11,10 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
-from xarray_omezarr.storage import REQUESTS
+from xarray_omezarr.storage import REQUESTS, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from xarray_omezarr.stores import Place
 
@@ -86,21 +85,6 @@ def sizes_below(place: Place, path: str) -> dict[str, int] | None:
             return sync(collect())
     except OmeZarrError:
         return None
-
-
-@contextmanager
-def reached(place: Place) -> Iterator[None]:
-    """Say of what goes wrong in a store that is read where that was."""
-    try:
-        yield
-    except (OmeZarrError, PermissionError):
-        raise
-    except FileNotFoundError as error:
-        msg = f"There is nothing at {place.name}."
-        raise OmeZarrFileNotFoundError(msg) from error
-    except Exception as error:
-        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
-        raise OmeZarrError(msg) from error
 
 
 def tail(place: Place, key: str, length: int) -> bytes | None:

@@ -109,6 +109,20 @@ def _read_each(place: Place, keys: Sequence[str]) -> list[bytes | Exception | No
         return [_failure(place, error)] * len(keys)
 
 
+@contextmanager
+def reached(place: Place) -> Iterator[None]:
+    """Say of what goes wrong in a store that is read where that was."""
+    try:
+        yield
+    except Exception as error:
+        failure = _failure(place, error)
+        if failure is error:
+            raise
+        if failure is None:
+            failure = OmeZarrFileNotFoundError(f"There is nothing at {place.name}.")
+        raise failure from error
+
+
 def _failure(place: Place, error: Exception) -> Exception | None:
     """Say what went wrong with a request; nothing where there is just nothing there."""
     if isinstance(error, (OmeZarrError, PermissionError)):
@@ -424,14 +438,10 @@ def list_names(place: Place) -> list[str]:
         return [name.strip("/") async for name in place.store.list_dir(place.path)]
 
     try:
-        return sync(collect()) if place.store.supports_listing else []
+        with reached(place):
+            return sync(collect()) if place.store.supports_listing else []
     except FileNotFoundError:
         return []
-    except (OmeZarrError, PermissionError):
-        raise
-    except Exception as error:
-        msg = f"{place.name} cannot be reached: {type(error).__name__}: {error}"
-        raise OmeZarrError(msg) from error
 
 
 def leftovers(place: Place, *folders: str) -> list[str]:
