@@ -107,7 +107,7 @@ def plan(
 
 def _attributes(group: Group, version: str, name: str) -> Mapping[str, Any]:
     zarr_format = spec.ZARR_FORMATS[version]
-    declared = dialects.declared_version(group.attributes, group.zarr_format)
+    declared = next(spec.declared_versions(group.attributes, group.zarr_format), None)
     if group.zarr_format == zarr_format and declared == version:
         return group.attributes
     images = []

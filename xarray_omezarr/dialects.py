@@ -21,23 +21,8 @@ if TYPE_CHECKING:
 
 #: What OME-Zarr says of a group: at the top of its attributes until 0.4, within `ome` from 0.5 on.
 OURS = (*spec.KINDS, "omero", "image-label")
-#: What names its version until 0.4. (0.5: "the version is `ome.version`"; the sentence of 0.5 that
-#: demands `plate.version` contradicts its schema.)
-_DATED = ("plate", "well", "image-label")
 #: Versions whose images have neither scale nor unit.
 UNMEASURED = ("0.1", "0.2", "0.3")
-
-
-def declared_version(attributes: Mapping[str, Any], zarr_format: int) -> str | None:
-    """Give the version that a group itself declares, if it does."""
-    ome = spec.ome_attributes(attributes, zarr_format)
-    dated = [ome.get(key) for key in _DATED]
-    multiscales = ome.get("multiscales")
-    if isinstance(multiscales, list):
-        dated += multiscales[:1]
-    found = [ome, *(one for one in dated if isinstance(one, dict))]
-    versions = [one["version"] for one in found if isinstance(one.get("version"), str)]
-    return versions[0] if versions else None
 
 
 def converted(
@@ -82,10 +67,10 @@ def converted(
     if "multiscales" in ours:
         ours["multiscales"] = [_multiscale(image, version, place) for image in images]
     v3 = spec.ZARR_FORMATS[version] == spec.V3
-    for key in (*_DATED, "omero"):
+    for key in (*spec.DATED, "omero"):
         about = ours.get(key)
         if isinstance(about, dict):
-            dated = not v3 and (key in _DATED or "version" in about)
+            dated = not v3 and (key in spec.DATED or "version" in about)
             bare = {k: v for k, v in about.items() if k != "version"}
             ours[key] = {"version": version, **bare} if dated else bare
     if isinstance(ours.get("plate"), dict):

@@ -79,7 +79,7 @@ def repaired(place: Place, group: Group, groups: Sequence[Group]) -> Mapping[str
     """Give the attributes of a group that is no image with its version, lists and indices."""
     if group.kind is None:
         return group.attributes
-    version = dialects.declared_version(group.attributes, group.zarr_format)
+    version = next(spec.declared_versions(group.attributes, group.zarr_format), None)
     if version not in spec.ZARR_FORMATS:
         known = [image.version for one in groups for image in one.images]
         version = next((v for v in known if v in spec.ZARR_FORMATS), None)

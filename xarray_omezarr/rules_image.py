@@ -21,16 +21,13 @@ from xarray_omezarr.findings import (
     repeated,
     text,
 )
-from xarray_omezarr.spec import KINDS
+from xarray_omezarr.spec import DATED, KINDS
 from xarray_omezarr.units import SPACE_UNITS, TIME_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from xarray_omezarr.findings import Check
-
-#: Where the keys of a group say their version, up to 0.4.
-_DATED = ("plate", "well", "image-label")
 
 METADATA = Book("OME-Zarr Metadata")
 AXES = Book('"axes" metadata')
@@ -120,7 +117,7 @@ def _released(ome: Part) -> Iterator[Part]:
 
 @METADATA.note("group", "`version` has moved from its parts to `ome`.", "0.5")
 def _undated(ome: Part) -> Iterator[Part]:
-    for holder in [*ome["multiscales"].objects(), *(ome[key] for key in _DATED)]:
+    for holder in [*ome["multiscales"].objects(), *(ome[key] for key in DATED)]:
         if not holder["version"].absent:
             yield holder["version"]
 

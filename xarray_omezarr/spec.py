@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 #: The formats of Zarr.
 V2 = 2
@@ -39,6 +39,9 @@ KINDS = {
 }
 #: Keys that describe another group than that of an image; they are never copied into one.
 FOREIGN_KINDS = ("plate", "well", "scene", "bioformats2raw.layout", "series", "labels")
+#: What names its version until 0.4. (0.5: "the version is `ome.version`"; the sentence of 0.5 that
+#: demands `plate.version` contradicts its schema.)
+DATED = ("plate", "well", "image-label")
 #: What leads out of a group on some systems: backslashes, drives, and control characters.
 _MISLEADING = re.compile(r"\\|^[A-Za-z]:|[\x00-\x1f\x7f]")
 
@@ -62,15 +65,23 @@ def format_of(document: Mapping[str, Any]) -> int:
     return V2 if "multiscales" in document else V3
 
 
+def declared_versions(attributes: Mapping[str, Any], zarr_format: int) -> Iterator[str]:
+    """Give the versions that a group itself declares, the one that counts first."""
+    ome = ome_attributes(attributes, zarr_format)
+    dated = [ome, *(ome.get(key) for key in DATED)]
+    multiscales = ome.get("multiscales")
+    if isinstance(multiscales, list):
+        dated += multiscales[:1]
+    for one in dated:
+        if isinstance(one, dict) and isinstance(one.get("version"), str):
+            yield one["version"]
+
+
 def version_of(attributes: Mapping[str, Any], zarr_format: int) -> str:
     """Give the version that goes on in a hierarchy whose root has these attributes."""
-    ome = ome_attributes(attributes, zarr_format)
-    multiscales = ome.get("multiscales")
-    first = multiscales[0] if isinstance(multiscales, list) and multiscales else {}
-    for found in (ome.get("version"), first.get("version") if isinstance(first, dict) else None):
-        if isinstance(found, str) and ZARR_FORMATS.get(found) == zarr_format:
-            return found
-    return next(version for version, form in ZARR_FORMATS.items() if form == zarr_format)
+    known = (v for v in declared_versions(attributes, zarr_format) if v in ZARR_FORMATS)
+    whole = (*known, *ZARR_FORMATS)
+    return next(version for version in whole if ZARR_FORMATS[version] == zarr_format)
 
 
 # ── paths ─────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import (
     copies,
-    dialects,
     edits,
     formats,
     hierarchy,
@@ -310,7 +309,7 @@ def _is_committed(place: Place, journal: Mapping[str, Any]) -> bool:
         return head["zarr_format"] == spec.V3 and v3 is None
     document = {} if v3 is None else storage.parse_json(v3, place, "zarr.json")
     attributes = document.get("attributes") or {}
-    return bool(dialects.declared_version(attributes, spec.V3) == journal["version"])
+    return bool(next(spec.declared_versions(attributes, spec.V3), None) == journal["version"])
 
 
 def _clean(place: Place, journal: Mapping[str, Any]) -> None:
