@@ -83,8 +83,7 @@ def converted(
 
 
 def _multiscale(image: Image, version: str, place: str) -> dict[str, Any]:
-    if version == "0.6" and any(s < 0 for level in image.levels for s in level.transform.scale):
-        # The schemas of 0.6 have "exclusiveMinimum": 0 for every scale.
+    if any(spec.is_beyond(version, s) for level in image.levels for s in level.transform.scale):
         msg = (
             f"{place}: a scale is negative, which version 0.6 cannot say. Open the image, turn its "
             "axis round by .isel(x=slice(None, None, -1)), and write it by to_zarr; or take 0.5."

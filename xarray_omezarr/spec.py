@@ -84,6 +84,12 @@ def version_of(attributes: Mapping[str, Any], zarr_format: int) -> str:
     return next(version for version in whole if ZARR_FORMATS[version] == zarr_format)
 
 
+def is_beyond(version: str, scale: float) -> bool:
+    """Say whether a scale is one that a version has no words for."""
+    # The schemas of 0.6 have "exclusiveMinimum": 0 for every scale.
+    return version == "0.6" and scale < 0
+
+
 # ── paths ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -560,8 +560,7 @@ def _version(options: Options, memory: Memory) -> str:
 def _transform(array: xr.DataArray, axes: Sequence[Axis], version: str) -> ScaleTranslation:
     transform = coordinates.transform_of(array, axes)
     for axis, scale in zip(axes, transform.scale, strict=True):
-        if scale < 0 and version == "0.6":
-            # The schemas of 0.6 have "exclusiveMinimum": 0 for every scale.
+        if spec.is_beyond(version, scale):
             msg = (
                 f"The coordinate of dimension '{axis.name}' descends, which version 0.6 cannot "
                 f"say. Turn it round by .isel({axis.name}=slice(None, None, -1)), or write 0.5."
