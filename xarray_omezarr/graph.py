@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from xarray_omezarr.compounds import Unknown
 from xarray_omezarr.errors import OmeZarrError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     #: What names a node: the node, the name of a system (else the path of an array), the path of an
     #: image below and the name of a system there, or an object as files have it.
     Place: TypeAlias = "Node | str | tuple[str, str] | Mapping[str, Any]"
+
+_T = TypeVar("_T")
 
 #: So many systems are named in a message.
 _NAMED = 12
@@ -253,6 +255,28 @@ class _Ways:
             i, backwards = way
             node = self.edges[i].target if backwards else self.edges[i].source
         return route[::-1]
+
+
+def connected(start: Iterable[_T], edges: Iterable[tuple[_T, _T]]) -> set[_T]:
+    """Give all nodes that edges connect with some, whichever way they point.
+
+    Examples
+    --------
+    >>> sorted(connected(["b"], [("a", "b"), ("c", "a"), ("d", "e")]))
+    ['a', 'b', 'c']
+    """
+    neighbours: dict[_T, list[_T]] = {}
+    for one, other in edges:
+        neighbours.setdefault(one, []).append(other)
+        neighbours.setdefault(other, []).append(one)
+    waiting = list(start)
+    reached = set(waiting)
+    while waiting:
+        for other in neighbours.get(waiting.pop(), ()):
+            if other not in reached:
+                reached.add(other)
+                waiting.append(other)
+    return reached
 
 
 def _listed(nodes: Iterable[Node]) -> str:

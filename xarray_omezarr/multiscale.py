@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import omero
 from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.graph import connected
 from xarray_omezarr.model import TYPES, Axis, Image, Level
 from xarray_omezarr.spec import (
     READ_FORMATS,
@@ -395,22 +396,14 @@ def _check_graph(
 
 def reached_from(intrinsic: str, entries: Iterable[Mapping[str, Any]]) -> set[str]:
     """Give the systems of an image that transformations connect with its own."""
-    neighbours: dict[str, set[str]] = {}
+    edges = []
     for entry in entries:
         ends = [entry.get("input"), entry.get("output")]
         one, other = map(end_of, ends)
         inside = not any(isinstance(end, dict) and end.get("path") for end in ends)
         if inside and one is not None and other is not None:
-            neighbours.setdefault(one, set()).add(other)
-            neighbours.setdefault(other, set()).add(one)
-    reached: set[str] = set()
-    waiting = [intrinsic]
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting.extend(neighbours.get(name, ()))
-    return reached
+            edges.append((one, other))
+    return connected([intrinsic], edges)
 
 
 # ── levels ────────────────────────────────────────────────────────────────────────────────────────

@@ -142,9 +142,6 @@ SAID_TO_BE_LABEL = LABELS.should(
 LISTED = LABELS.should(
     "hierarchy", "All label images SHOULD be listed within the metadata of `labels`.", "0.5"
 )(None)
-OF_THIS_IMAGE = IMAGE_LABEL.note("hierarchy", "`source.image` leads to the image of the labels.")(
-    None
-)
 
 
 # ── plate ────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from xarray_omezarr import multiscale
 from xarray_omezarr.findings import (
     Book,
     Part,
@@ -21,6 +22,7 @@ from xarray_omezarr.findings import (
     text,
     whole,
 )
+from xarray_omezarr.graph import connected
 from xarray_omezarr.rules_image import metadata
 
 if TYPE_CHECKING:
@@ -140,17 +142,11 @@ def _list_of_numbers(key: str) -> object:
     return check
 
 
-_KINDS = frozenset(
-    "identity mapAxis projectAxis translation scale affine rotation sequence displacements "
-    "coordinates bijection byDimension".split()
-)
-
-
 @TRANSFORMATIONS.must(
     "transformation", "It MUST contain the field `type`, one of the table.", "0.6"
 )
 def _known(part: Part) -> Iterator[Part]:
-    if not text(part["type"].value) or part["type"].value not in _KINDS:
+    if not text(part["type"].value) or part["type"].value not in multiscale.TRANSFORMATIONS:
         yield part["type"]
 
 
@@ -518,21 +514,6 @@ def _beside_intrinsic(image: Part) -> Iterator[Part]:
 _Node = tuple[str | None, str | None]
 
 
-def _reached(start: Iterable[_Node], edges: Iterable[tuple[_Node, _Node]]) -> set[_Node]:
-    neighbours: dict[_Node, list[_Node]] = {}
-    for one, other in edges:
-        neighbours.setdefault(one, []).append(other)
-        neighbours.setdefault(other, []).append(one)
-    waiting = list(start)
-    reached = set(waiting)
-    while waiting:
-        for other in neighbours.get(waiting.pop(), ()):
-            if other not in reached:
-                reached.add(other)
-                waiting.append(other)
-    return reached
-
-
 def _node(end: Part) -> _Node:
     return (end["path"].value if text(end["path"].value) else None, str(end["name"].value))
 
@@ -544,7 +525,7 @@ def _edges(entries: Part) -> list[tuple[_Node, _Node]]:
 @TRANSFORMATIONS.must("graph", "The graph MUST be fully connected.", "0.6")
 def _connected(image: Part) -> Iterator[Part]:
     start: list[_Node] = [(None, str(intrinsic(image)))]
-    reached = _reached(start, _edges(image["coordinateTransformations"]))
+    reached = connected(start, _edges(image["coordinateTransformations"]))
     lost = [name for name in map(str, _sizes(image)) if (None, name) not in reached]
     if lost:
         yield Part(lost, image["coordinateSystems"].path)
@@ -602,7 +583,7 @@ def _connected_scene(scene: Part) -> Iterator[Part]:
     edges += [((path, None), (path, name)) for edge in edges for path, name in edge if path]
     nodes: list[_Node] = [(None, str(name)) for name in _sizes(scene)]
     nodes += itertools.chain.from_iterable(edges)
-    reached = _reached(nodes[:1], edges)
+    reached = connected(nodes[:1], edges)
     lost = sorted({str(node[1]) for node in nodes if node not in reached and node[1]})
     if lost:
         yield Part(lost, scene.path)
