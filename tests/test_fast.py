@@ -45,10 +45,10 @@ from xarray_omezarr import (
     OmeZarrError,
     boxes,
     chunked,
+    documents,
     options,
     pipelines,
     set_options,
-    storage,
     stores,
 )
 from xarray_omezarr.boxes import Compiled
@@ -533,7 +533,9 @@ def test_images_are_the_same(
         with made_by(maker):
             ds.omezarr.to_zarr(where, levels=2, **layout)
         paths = {str(p.relative_to(where)): p for p in where.rglob("*") if p.is_file()}
-        metadata = {k: p.read_bytes() for k, p in paths.items() if p.name in storage.METADATA_FILES}
+        metadata = {
+            k: p.read_bytes() for k, p in paths.items() if p.name in documents.METADATA_FILES
+        }
         group = zarr.open_group(where, mode="r")
         found.append((set(paths), metadata, [np.asarray(group[k][:]) for k in ("0", "1")]))  # type: ignore[index]
     for files, described, levels in found[1:]:

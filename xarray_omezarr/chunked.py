@@ -20,8 +20,9 @@ from zarr.storage import LocalStore, WrapperStore
 
 from xarray_omezarr import pipelines, spec
 from xarray_omezarr.archive import ArchiveStore
+from xarray_omezarr.documents import ARRAY_METADATA, METADATA_FILES
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
-from xarray_omezarr.storage import ARRAY_METADATA, METADATA_FILES, REQUESTS
+from xarray_omezarr.storage import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from xarray_omezarr import chunked, copies, dialects, formats, spec, storage
+from xarray_omezarr import chunked, copies, dialects, documents, formats, spec
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
-from xarray_omezarr.hierarchy import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -172,7 +172,7 @@ def array_files(work: Work) -> dict[str, Mapping[str, Any]]:
     files: dict[str, Mapping[str, Any]] = {}
     for step in work.arrays:
         path = step.array.path
-        files[join(path, storage.ARRAY_METADATA[work.zarr_format])] = step.metadata
+        files[join(path, documents.ARRAY_METADATA[work.zarr_format])] = step.metadata
         if work.zarr_format == spec.V2 and step.array.attributes:
             files[join(path, ".zattrs")] = step.array.attributes
     return files

@@ -15,7 +15,7 @@ from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore, StorePath
 
-from xarray_omezarr import formats, spec, storage, stores, transaction
+from xarray_omezarr import documents, formats, spec, storage, stores, transaction
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def described(
         found = metadata.get("dtype", metadata.get("data_type"))
         msg = f"Zarr v{zarr_format} has no such array of {found!r:.80}: {error}."
         raise OmeZarrError(msg) from error
-    file = storage.ARRAY_METADATA[zarr_format]
+    file = documents.ARRAY_METADATA[zarr_format]
     (content,) = storage.read_bytes(scratch, file)
     return storage.parse_json(content or b"", scratch, file)
 

@@ -1,15 +1,32 @@
-"""JSON documents of a hierarchy: how they are parsed, and how deep they may be nested."""
+"""The JSON documents of a hierarchy: what they are called, where they are, how they are parsed."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+#: The file that the attributes of a group stand in, by the format of Zarr.
+METADATA = {2: ".zattrs", 3: "zarr.json"}
+#: The file that describes an array.
+ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
+#: All that Zarr's metadata stand in.
+METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 #: JSON that is nested deeper is refused: copying, comparing and writing it would end in a
 #: RecursionError, at a depth that depends on who calls.
 DEEPEST = 100
 #: What neither nests JSON nor can hide that: as quotes, backslashes and other encodings can.
 _NEITHER = bytes(set(range(256)) - set(b'[]{}"\\\0'))
+
+
+def join(*parts: str) -> str:
+    """Join paths of a hierarchy; those that are empty are that of its root.
+
+    Examples
+    --------
+    >>> join("", "labels", "nuclei")
+    'labels/nuclei'
+    """
+    return "/".join(part for part in parts if part)
 
 
 def load_json(content: bytes) -> Any:  # noqa: ANN401 - any JSON

@@ -23,8 +23,8 @@ from xarray_omezarr import (
     storage,
     stores,
 )
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
-from xarray_omezarr.hierarchy import join
 
 if TYPE_CHECKING:
     import os

@@ -11,7 +11,7 @@ from zarr.buffer import cpu
 from zarr.core.sync import sync
 from zarr.storage import WrapperStore, ZipStore
 
-from xarray_omezarr import spec, storage
+from xarray_omezarr import documents, spec, storage
 from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
 from xarray_omezarr.guess import local_path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def metadata_key(place: Place, zarr_format: int) -> str:
     """Give the key of the file that the attributes of a group stand in."""
-    return place.key(storage.METADATA[zarr_format])
+    return place.key(documents.METADATA[zarr_format])
 
 
 def check_replaceable(place: Place) -> None:
@@ -149,7 +149,7 @@ def _refresh(
     if not listed:
         return
     contents = storage.read_bytes(
-        root, *(root.key(path, storage.METADATA[2 if v2 else 3]) for path in listed)
+        root, *(root.key(path, documents.METADATA[2 if v2 else 3]) for path in listed)
     )
     for path, content in zip(listed, contents, strict=True):
         found = {} if content is None else load_json(content)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xarray_omezarr import joins, properties, sheets, spec
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.joins import JoinReport
 from xarray_omezarr.properties import KEY
@@ -280,11 +281,8 @@ def _of_plate(place: Place, node: Node) -> list[str]:
 def _of_images(
     place: Place, images: Sequence[str], label: str | None, what: str, folder: str = "labels"
 ) -> list[Field]:
-    def below(*parts: str) -> str:
-        return "/".join(part for part in parts if part)
-
     if label is None:
-        names = list(dict.fromkeys(_names(place, [below(image, folder) for image in images])))
+        names = list(dict.fromkeys(_names(place, [join(image, folder) for image in images])))
         if len(names) != 1:
             several = f"several: {', '.join(map(repr, names))}. Name one by label="
             msg = (
@@ -296,14 +294,14 @@ def _of_images(
     if {"", ".", ".."} & set(label.split("/")):
         msg = f"label={label!r} is not the name of a label image."
         raise OmeZarrError(msg)
-    paths = [below(image, folder, label) for image in images]
+    paths = [join(image, folder, label) for image in images]
     found = [
         Field(place.below(path), node, path)
         for path, node in zip(paths, _fetch(place, paths), strict=True)
         if node is not None and node.kind == "image"
     ]
     if not found:
-        names = list(dict.fromkeys(_names(place, [below(image, folder) for image in images])))
+        names = list(dict.fromkeys(_names(place, [join(image, folder) for image in images])))
         there = ", ".join(map(repr, names)) or "none"
         where = "" if what == "The image" else " in any of its fields"
         msg = f"{what} {place.name} has no label image '{label}'{where}; there are {there}."

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import dialects, multiscale, spec, storage
+from xarray_omezarr import dialects, documents, multiscale, spec, storage
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -91,11 +92,6 @@ class _Candidate:
     """The dimensions, of an array."""
 
 
-def join(*parts: str) -> str:
-    """Join paths of a hierarchy."""
-    return "/".join(part for part in parts if part)
-
-
 def walk(
     place: Place,
     *,
@@ -170,7 +166,7 @@ def _array(
     assert candidate.dims is not None  # noqa: S101 - it is one of an array
     order = (3, 2) if candidate.zarr_format == spec.V3 else (2, 3)
     for zarr_format in order:
-        file = storage.ARRAY_METADATA[zarr_format]
+        file = documents.ARRAY_METADATA[zarr_format]
         if file not in files:
             continue
         document = storage.parse_json(files[file], place, file)
@@ -236,7 +232,7 @@ def _beside(
     other = v2 if node.zarr_format == spec.V3 else v3
     if other is None:
         return {}
-    found = storage.parse_json(other, place, storage.METADATA[5 - node.zarr_format])
+    found = storage.parse_json(other, place, documents.METADATA[5 - node.zarr_format])
     attributes = found if node.zarr_format == spec.V3 else found.get("attributes") or {}
     return {k: v for k, v in attributes.items() if k not in dialects.OURS and k != "ome"}
 

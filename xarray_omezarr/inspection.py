@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from xarray_omezarr import chunked, inventory, multiscale, spec, storage
+from xarray_omezarr import chunked, documents, inventory, multiscale, spec
 from xarray_omezarr.alignment import displacement
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.findings import Book, brief
@@ -318,7 +318,7 @@ def _labels(image: Seen, values: set[int]) -> Iterator[Finding]:
         }
         if not told:
             continue
-        file = f"{image.path}/{storage.METADATA[image.zarr_format]}"
+        file = f"{image.path}/{documents.METADATA[image.zarr_format]}"
         missing, unknown = sorted(values - told - {0}), sorted(told - values - {0})
         if missing and key == "properties":
             found = f"{len(missing):,} labels have none: {brief(missing)}"

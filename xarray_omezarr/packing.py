@@ -12,7 +12,16 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xarray_omezarr import multiscale, progress, spec, storage, stores, stream, transaction
+from xarray_omezarr import (
+    documents,
+    multiscale,
+    progress,
+    spec,
+    storage,
+    stores,
+    stream,
+    transaction,
+)
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
@@ -203,7 +212,7 @@ def _besides(place: Place, archive: ArchiveStore, node: storage.Node) -> list[st
         node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
     )
     own = {level.path.partition("/")[0] for level in image.levels}
-    own |= {"labels", *storage.METADATA_FILES}
+    own |= {"labels", *documents.METADATA_FILES}
     prefix = f"{place.path}/" if place.path else ""
     heads = dict.fromkeys(key.removeprefix(prefix).partition("/")[0] for key in archive.keys())  # noqa: SIM118 - a method of its own
     attributes = transaction.foreign_attributes(place, node, None)

@@ -9,8 +9,8 @@ import numpy as np
 
 from xarray_omezarr import chunked, dialects, hierarchy, placement, spec
 from xarray_omezarr import units as unit_names
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
-from xarray_omezarr.hierarchy import join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xarray_omezarr.documents import ARRAY_METADATA
 from xarray_omezarr.findings import Book, Part, brief, listing, text, whole
 from xarray_omezarr.spec import V3
 
@@ -67,9 +68,6 @@ NAMED = AXES.must(
 NAMED_SINCE = AXES.should(
     "array", "The axes of an array have names corresponding to its `dimension_names`.", "0.6"
 )(None)
-#: The metadata files of arrays, by the format of Zarr.
-ARRAY_FILES = {2: ".zarray", 3: "zarr.json"}
-
 ARRAY_DIMENSIONS = MULTISCALES.must(
     "array", 'The "axes" values MUST be repeated in the field "_ARRAY_DIMENSIONS".', "0.3", "0.3"
 )(None)
@@ -117,7 +115,7 @@ def parse_array(document: Mapping[str, Any], path: str) -> Array | str:
     default = "/" if v3 else "."
     return Array(
         path,
-        f"{path}/{ARRAY_FILES[3 if v3 else 2]}".lstrip("/"),
+        f"{path}/{ARRAY_METADATA[3 if v3 else 2]}".lstrip("/"),
         tuple(map(int, shape)),
         _dtype(found.value),
         None if names is None else tuple(names),

@@ -23,7 +23,7 @@ from zarr.storage import LocalStore
 
 from xarray_omezarr import spec
 from xarray_omezarr.archive import ArchiveStore
-from xarray_omezarr.documents import load_json
+from xarray_omezarr.documents import METADATA, METADATA_FILES, load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.stores import disk_of, in_memory, keeps
@@ -53,10 +53,6 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 REQUESTS = 32
 #: Metadata of more bytes than this are written without an indent.
 _LONG = 2**18
-
-METADATA = {2: ".zattrs", 3: "zarr.json"}
-ARRAY_METADATA = {2: ".zarray", 3: "zarr.json"}
-METADATA_FILES = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
 
 from xarray_omezarr.archive import open_archive
+from xarray_omezarr.documents import join
 from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.guess import is_archive, local_path
@@ -45,7 +46,7 @@ class Place:
 
     def key(self, *parts: str) -> str:
         """Give the key of something below the group."""
-        return "/".join(part for part in (self.path, *parts) if part)
+        return join(self.path, *parts)
 
     def below(self, *parts: str) -> Place:
         """Give a group below this one, in the same store."""
@@ -135,11 +136,6 @@ def fixed(target: object) -> OmeZarrError:
         "mode='a', region=, append_dim=, resume=, layout= and group= are for folders and other "
         "stores. Write one of these, or another archive."
     )
-
-
-def join(*parts: str) -> str:
-    """Join the parts of a path; those that are empty are left out."""
-    return "/".join(part for part in parts if part)
 
 
 def in_mind(name: str) -> Place:

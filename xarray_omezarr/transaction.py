@@ -21,7 +21,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from xarray_omezarr import chunked, multiscale, spec, storage, stores
+from xarray_omezarr import chunked, documents, multiscale, spec, storage, stores
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -112,7 +112,7 @@ def prepare(
         raise OmeZarrError(msg)
     check_writable(place)
     v3, v2, content = storage.read_bytes(
-        place, storage.METADATA[3], storage.METADATA[2], storage.JOURNAL
+        place, documents.METADATA[3], documents.METADATA[2], storage.JOURNAL
     )
     try:
         node = None if v3 is None and v2 is None else storage.node_of(place, v3, v2)
@@ -371,7 +371,7 @@ def enter(target: Target, entry: Mapping[str, Any]) -> None:
 
 def _metadata_files() -> tuple[str, str]:
     """Give the files whose contents tell one image from another."""
-    return storage.METADATA[3], storage.METADATA[2]
+    return documents.METADATA[3], documents.METADATA[2]
 
 
 def holds(target: Target) -> bool:
@@ -485,7 +485,7 @@ def foreign_attributes(place: Place, node: Node | None, v3: bytes | None) -> dic
     besides: dict[str, Any] = {}
     if node.zarr_format == spec.V2 and v3 is not None:
         # A group of Zarr v3 that says nothing of OME-Zarr may say something else.
-        besides = storage.parse_json(v3, place, storage.METADATA[3]).get("attributes") or {}
+        besides = storage.parse_json(v3, place, documents.METADATA[3]).get("attributes") or {}
     ome = spec.ome_attributes(node.attributes, node.zarr_format)
     own = {"ome"} if ome is not node.attributes else {"multiscales", "omero"}
     return besides | {key: value for key, value in node.attributes.items() if key not in own}
@@ -528,7 +528,7 @@ def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[st
 
     async def get() -> bytes:
         content = await scratch.store.get(
-            storage.ARRAY_METADATA[zarr_format], default_buffer_prototype()
+            documents.ARRAY_METADATA[zarr_format], default_buffer_prototype()
         )
         assert content is not None  # noqa: S101 - it was written just now
         return content.to_bytes()
@@ -538,7 +538,7 @@ def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[st
 
 def create_arrays(target: Target, metadata: Sequence[bytes]) -> list[zarr.Array[Any]]:
     """Create the empty arrays of an image's levels, or open those that an earlier attempt made."""
-    place, file = target.place, storage.ARRAY_METADATA[target.zarr_format]
+    place, file = target.place, documents.ARRAY_METADATA[target.zarr_format]
 
     async def put_all() -> None:
         await asyncio.gather(
@@ -723,7 +723,7 @@ def drop_labels(target: Target) -> None:
     listed = [name for name in label_paths(place) if name not in names]
     _write_labels(place, listed, target.zarr_format, fsync=target.fsync)
     for name in names:
-        storage.delete_files(place.below("labels", name), storage.METADATA_FILES)
+        storage.delete_files(place.below("labels", name), documents.METADATA_FILES)
 
 
 def _image_of(target: Target, name: str) -> Place:
@@ -742,7 +742,7 @@ def _write_labels(image: Place, names: Sequence[str], zarr_format: int, *, fsync
     version = spec.version_of(whole.attributes if whole is not None and known else {}, zarr_format)
     attributes = spec.labels_attributes({} if node is None else node.attributes, names, version)
     if not names:
-        storage.delete_files(place, storage.METADATA_FILES)
+        storage.delete_files(place, documents.METADATA_FILES)
     elif zarr_format == spec.V3:
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         storage.write_json(place, "zarr.json", group, fsync=fsync)
@@ -766,7 +766,7 @@ def remove_arrays(place: Place, paths: Sequence[str], formats: Iterable[int]) ->
         ):
             return
         for zarr_format in formats:
-            await place.store.delete(place.key(path, storage.ARRAY_METADATA[zarr_format]))
+            await place.store.delete(place.key(path, documents.ARRAY_METADATA[zarr_format]))
         await storage.delete_tree(place.store, place.key(path))
 
     async def remove_all() -> None:

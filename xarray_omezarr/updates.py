@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from xarray_omezarr import chunked, multiscale, spec, storage, transaction
+from xarray_omezarr import chunked, documents, multiscale, spec, storage, transaction
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.pyramid import LevelPlan
 
@@ -136,7 +136,7 @@ def prepare(
     stored = update.stored
     transaction.check_writable(place)
     v3, v2, journal, content = storage.read_bytes(
-        place, storage.METADATA[3], storage.METADATA[2], storage.JOURNAL, storage.UPDATES
+        place, documents.METADATA[3], documents.METADATA[2], storage.JOURNAL, storage.UPDATES
     )
     if journal != stored.journal:
         msg = (
@@ -234,7 +234,7 @@ def commit(update: Update, target: Target, attributes: Mapping[str, Any]) -> Non
                 _forget_consolidated(target)
                 array.resize(shape)
                 if target.fsync:
-                    storage.flush(place, level.path, storage.ARRAY_METADATA[target.zarr_format])
+                    storage.flush(place, level.path, documents.ARRAY_METADATA[target.zarr_format])
         if stored.journal is not None:
             _fill_layout(update, target)
         elif update.described and stored.node.attributes != {

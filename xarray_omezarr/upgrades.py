@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import (
     copies,
+    documents,
     edits,
     formats,
     hierarchy,
@@ -33,9 +34,9 @@ from xarray_omezarr.conversion import (
     plan,
     warn,
 )
+from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
 from xarray_omezarr.guess import local_path
-from xarray_omezarr.hierarchy import join
 
 if TYPE_CHECKING:
     import os
@@ -415,10 +416,10 @@ def _not_copied(keys: Sequence[str], work: Work) -> set[str]:
     """Give the keys of what is written anew, and of what that supersedes."""
     left = set()
     for group, _ in work.groups:
-        left |= {join(group.path, file) for file in storage.METADATA_FILES}
+        left |= {join(group.path, file) for file in documents.METADATA_FILES}
     for step in work.arrays:
         path = step.array.path
-        left |= {join(path, file) for file in storage.METADATA_FILES}
+        left |= {join(path, file) for file in documents.METADATA_FILES}
         if step.way != "described":
             below = [key.removeprefix(f"{path}/") for key in keys if key.startswith(f"{path}/")]
             left |= {join(path, key) for key in copies.chunk_names(below, step.array.metadata)}

@@ -16,7 +16,7 @@ from xarray_omezarr import rules, spec
 from xarray_omezarr import rules_arrays as arrays_
 from xarray_omezarr import rules_groups as groups_
 from xarray_omezarr import rules_systems as systems_
-from xarray_omezarr.documents import load_json
+from xarray_omezarr.documents import ARRAY_METADATA, METADATA, join, load_json
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.findings import SPELLINGS, Part, brief, dialect, inside, mapping, text
 from xarray_omezarr.report import Report
@@ -42,8 +42,6 @@ _TOGETHER: Final = 256
 _PROBES: Final = 8
 #: Errors first.
 _ORDER: Final = ("error", "warning", "note")
-
-_METADATA: Final = {2: ".zattrs", 3: "zarr.json"}
 
 
 def validate(
@@ -277,7 +275,7 @@ class _Walk:
         wanted = 3 if self.version in arrays_.FORMAT_3.versions else 2
         if wanted != zarr_format:
             rule = arrays_.FORMAT_3 if wanted == spec.V3 else arrays_.FORMAT_2
-            self._find(rule, _METADATA[zarr_format], "", f"metadata of Zarr v{zarr_format}")
+            self._find(rule, METADATA[zarr_format], "", f"metadata of Zarr v{zarr_format}")
 
     def _local(self, file: str) -> bool | None:
         """Say whether there is a file, where that costs no request: on disk."""
@@ -288,12 +286,12 @@ class _Walk:
 
     def _visit(self, path: str, expected: str, missing: Rule, **known: Any) -> _Task:  # noqa: ANN401
         """Give the task of looking at a group that a document names."""
-        keys = [_METADATA[self.zarr_format]]
+        keys = [METADATA[self.zarr_format]]
         if expected == "image":
-            keys.append(f"labels/{_METADATA[self.zarr_format]}")
+            keys.append(f"labels/{METADATA[self.zarr_format]}")
 
         def then(got: Sequence[bytes | OmeZarrError | None]) -> Iterable[_Task]:
-            file = f"{path}/{_METADATA[self.zarr_format]}"
+            file = f"{path}/{METADATA[self.zarr_format]}"
             if got[0] is None:
                 self._find(missing, file, "", "nothing is there")
                 return []
@@ -319,10 +317,10 @@ class _Walk:
         """Check the metadata of a group; then what lies below it."""
         self.groups += 1
         version = self.version or "0.5"
-        file = _join(path, _METADATA[self.zarr_format])
+        file = join(path, METADATA[self.zarr_format])
         attributes = self._attributes(file, document)
-        if self.zarr_format == spec.V2 and self._local(_join(path, ".zgroup")) is False:
-            self._find(arrays_.GROUP, _join(path, ".zgroup"), "", "nothing is there")
+        if self.zarr_format == spec.V2 and self._local(join(path, ".zgroup")) is False:
+            self._find(arrays_.GROUP, join(path, ".zgroup"), "", "nothing is there")
         if attributes is None:
             return
         own = self._own_version(attributes, version)
@@ -396,7 +394,7 @@ class _Walk:
             if isinstance(entry["id"].value, (int, float))
         )
         for well in _paths(well["path"] for well in plate["wells"].objects()):
-            yield self._visit(_join(path, well), "well", groups_.WELL_THERE, acquisitions=ids)
+            yield self._visit(join(path, well), "well", groups_.WELL_THERE, acquisitions=ids)
 
     def _well(
         self, path: str, file: str, well: Part, acquisitions: frozenset[object] | None
@@ -412,55 +410,53 @@ class _Walk:
             if acquisitions and not known:
                 self._find(groups_.KNOWN_ACQUISITION, file, found.path, brief(found.value))
         for name in _paths(field["path"] for field in well["images"].objects()):
-            yield self._visit(_join(path, name), "image", groups_.FIELD_THERE)
+            yield self._visit(join(path, name), "image", groups_.FIELD_THERE)
 
     def _series(self, path: str) -> _Task:
         """Give the task of finding the images of a series, by their list or by their numbers."""
         from xarray_omezarr import inventory
 
-        file = f"OME/{_METADATA[self.zarr_format]}"
+        file = f"OME/{METADATA[self.zarr_format]}"
 
         def then(got: Sequence[bytes | OmeZarrError | None]) -> Iterable[_Task]:
-            inner = _join(path, "OME")
-            if not inventory.present(self.place, _join(inner, "METADATA.ome.xml")):
-                self._find(
-                    groups_.OME_XML, _join(inner, "METADATA.ome.xml"), "", "nothing is there"
-                )
-            document = self._parsed(_join(path, file), got[0]) if got[0] is not None else None
+            inner = join(path, "OME")
+            if not inventory.present(self.place, join(inner, "METADATA.ome.xml")):
+                self._find(groups_.OME_XML, join(inner, "METADATA.ome.xml"), "", "nothing is there")
+            document = self._parsed(join(path, file), got[0]) if got[0] is not None else None
             attributes = document
             if document is not None and self.zarr_format == spec.V3:
                 attributes = document.get("attributes") or {}
             if isinstance(attributes, dict):
                 self.groups += 1
                 known = self.version or "0.5"
-                found = rules.check(attributes, known, _join(path, file))
+                found = rules.check(attributes, known, join(path, file))
                 self.findings += self._in_file(found)
                 series = metadata(attributes, known)["series"]
                 if not series.absent:
                     for name in _paths(series.entries()):
-                        yield self._visit(_join(path, name), "image", groups_.SERIES_THERE)
+                        yield self._visit(join(path, name), "image", groups_.SERIES_THERE)
                     return
             yield self._numbered(path, 0)
 
-        return _Task([_join(path, file)], then)
+        return _Task([join(path, file)], then)
 
     def _numbered(self, path: str, first: int) -> _Task:
         """Give the task of looking for images in groups that are counted."""
         names = [str(number) for number in range(first, first + _PROBES)]
-        file = _METADATA[self.zarr_format]
+        file = METADATA[self.zarr_format]
 
         def then(got: Sequence[bytes | OmeZarrError | None]) -> Iterable[_Task]:
             there = list(
                 itertools.takewhile(lambda pair: pair[1] is not None, zip(names, got, strict=True))
             )
             if not there and first == 0:
-                self._find(groups_.CONSECUTIVE, _join(path, names[0]), "", "nothing is there")
+                self._find(groups_.CONSECUTIVE, join(path, names[0]), "", "nothing is there")
             for name, _ in there:
-                yield self._visit(_join(path, name), "image", groups_.SERIES_THERE)
+                yield self._visit(join(path, name), "image", groups_.SERIES_THERE)
             if len(there) == len(names):
                 yield self._numbered(path, first + _PROBES)
 
-        return _Task([_join(path, name, file) for name in names], then)
+        return _Task([join(path, name, file) for name in names], then)
 
     def _scene(self, path: str, file: str, scene: Part) -> Iterable[_Task]:
         entries = list(scene["coordinateTransformations"].objects())
@@ -468,9 +464,9 @@ class _Walk:
         for end in ends:
             name, below = end["name"].value, end["path"].value
             if inside(below) and text(name):
-                self.references.append((file, _join(path, below.removesuffix("/")), name))
+                self.references.append((file, join(path, below.removesuffix("/")), name))
         for name in _paths(end["path"] for end in ends):
-            yield self._visit(_join(path, name), "image", systems_.SUBGROUP_THERE, alone=False)
+            yield self._visit(join(path, name), "image", systems_.SUBGROUP_THERE, alone=False)
         yield from self._parameters(path, entries)
 
     def _parameters(self, path: str, entries: Iterable[Part]) -> Iterable[_Task]:
@@ -478,7 +474,7 @@ class _Walk:
         for part in itertools.chain.from_iterable(map(nested, entries)):
             kind, name = part["type"].value, part["path"].value
             if kind in ("affine", "rotation", "displacements", "coordinates") and inside(name):
-                key = _join(path, name.removesuffix("/"), "zarr.json")
+                key = join(path, name.removesuffix("/"), "zarr.json")
 
                 def then(
                     got: Sequence[bytes | OmeZarrError | None], key: str = key, kind: str = kind
@@ -504,8 +500,8 @@ class _Walk:
     def _labels(self, path: str, found: bytes | OmeZarrError | None) -> Iterable[_Task]:
         if found is None:
             return
-        folder = _join(path, "labels")
-        file = _join(folder, _METADATA[self.zarr_format])
+        folder = join(path, "labels")
+        file = join(folder, METADATA[self.zarr_format])
         document = self._parsed(file, found)
         if document is None:
             return
@@ -526,14 +522,14 @@ class _Walk:
         names = list(_paths(labels.entries()))
         for name in names:
             yield self._visit(
-                _join(folder, name), "label", groups_.LABEL_THERE, label_of=image or ""
+                join(folder, name), "label", groups_.LABEL_THERE, label_of=image or ""
             )
         if self.version not in groups_.LISTED.versions:
             return
         taken = {name.split("/")[0] for name in names}
         others = storage.list_groups(self.place.below(folder) if folder else self.place)
         for name in set(others) - taken:
-            key = _join(folder, name, _METADATA[self.zarr_format])
+            key = join(folder, name, METADATA[self.zarr_format])
             yield _Task([key], partial(self._unlisted, key))
 
     def _unlisted(self, key: str, got: Sequence[bytes | OmeZarrError | None]) -> Iterable[_Task]:
@@ -548,7 +544,7 @@ class _Walk:
         images = {image.path: image for image in self.images if image.label_of is None}
         for label in self.images:
             image = images.get(label.label_of) if label.label_of is not None else None
-            file = _join(label.path, _METADATA[self.zarr_format])
+            file = join(label.path, METADATA[self.zarr_format])
             if label.label_of is None:
                 continue
             for level in label.levels:
@@ -589,10 +585,10 @@ class _Walk:
         }
         for image in images:
             names = list(_paths(dataset["path"] for dataset in image["datasets"].objects()))
-            keys = [_join(path, name, arrays_.ARRAY_FILES[self.zarr_format]) for name in names]
+            keys = [join(path, name, ARRAY_METADATA[self.zarr_format]) for name in names]
             dims = version in arrays_.ARRAY_DIMENSIONS.versions
             if dims:
-                keys += [_join(path, name, ".zattrs") for name in names]
+                keys += [join(path, name, ".zattrs") for name in names]
             seen = Seen(
                 path, self.zarr_format, version, _axis_names(image), (), attributes, label_of
             )
@@ -608,8 +604,8 @@ class _Walk:
     ) -> Iterable[_Task]:
         levels = []
         for name, found in zip(names, got, strict=False):
-            path = _join(image.path, name)
-            key = _join(path, arrays_.ARRAY_FILES[self.zarr_format])
+            path = join(image.path, name)
+            key = join(path, ARRAY_METADATA[self.zarr_format])
             if found is None:
                 self._find(arrays_.THERE, key, "", "nothing is there")
                 continue
@@ -623,7 +619,7 @@ class _Walk:
             else:
                 levels.append(array)
         for name, found in zip(names, got[len(names) :], strict=False):
-            key = _join(image.path, name, ".zattrs")
+            key = join(image.path, name, ".zattrs")
             document = self._parsed(key, found) if found is not None else {}
             dims = (document or {}).get("_ARRAY_DIMENSIONS")
             if dims != list(image.names or ()):
@@ -681,10 +677,6 @@ _EXPECTED: Final = {
     "label": (groups_.ALSO_IMAGE, ("multiscales",)),
     "well": (groups_.WELL_IMPLEMENTED, ("well",)),
 }
-
-
-def _join(*parts: str) -> str:
-    return "/".join(part for part in parts if part)
 
 
 def _paths(parts: Iterable[Part]) -> Iterable[str]:
