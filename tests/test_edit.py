@@ -343,7 +343,8 @@ def test_what_is_right_is_left_alone(picture: Picture, data: st.DataObject) -> N
 
 
 @given(
-    st.lists(st.tuples(st.integers(8, 300), decimals(4)), min_size=1, max_size=3),
+    # Of shorter axes, shapes leave open which factor it was: 10 pixels become 2 by 4, and by 5.
+    st.lists(st.tuples(st.integers(30, 300), decimals(4)), min_size=1, max_size=3),
     st.integers(2, 4),
     st.booleans(),
 )
