@@ -10,24 +10,29 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from xarray_omezarr import zips
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
+from xarray_omezarr.redaction import secrets_in, shown
+from xarray_omezarr.remote import CutShortError, failure, is_absence, is_http, repeated
+from xarray_omezarr.urls import file_system
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
     from pathlib import Path
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
+    T = TypeVar("T")
     #: The length of a file, and what tells it from another of the same name.
     State = tuple[int, object]
 
@@ -75,17 +80,15 @@ class RemoteFile:
     files: Any
     path: str
     name: str
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """What must not be shown."""
 
     def look(self) -> State:
         """Say what is there now, as far as whoever has it tells."""
         try:
-            found = self.files.info(self.path)
-        except Exception as error:
-            if _is_absence(error):
-                raise _missing(self.name) from error
-            cause = error.__cause__ or error
-            msg = f"{self.name} cannot be reached: {type(cause).__name__}: {cause}"
-            raise OmeZarrError(msg) from error
+            found = sync(self._tried(lambda: asyncio.to_thread(self.files.info, self.path)))
+        except Exception as error:  # noqa: BLE001 - each package has its own
+            raise self._failure(error, absent=_missing(self.name)) from None
         if not isinstance(found.get("size"), int) or found.get("partial") is False:
             raise _whole_only(self.name)
         told = next((found[key] for key in ("ETag", "etag", "Last-Modified") if key in found), None)
@@ -93,19 +96,28 @@ class RemoteFile:
 
     def read(self, start: int, stop: int, state: State) -> bytes:
         """Read a range of bytes now."""
-        try:
+
+        def read() -> bytes:
             # Of what serves no ranges, this reads none but the header.
             with self.files.open(self.path, "rb", size=state[0], cache_type="none") as file:
                 file.seek(start)
                 return bytes(file.read(stop - start))
+
+        try:
+            return sync(self._tried(lambda: asyncio.to_thread(read)))
         except ValueError as error:
             raise _whole_only(self.name) from error
-        except Exception as error:
-            msg = f"{self.name} cannot be read: {type(error).__name__}: {error}"
-            raise OmeZarrError(msg) from error
+        except Exception as error:  # noqa: BLE001
+            raise self._failure(error) from None
 
     async def fetch(self, start: int, stop: int) -> bytes:
         """Read a range of bytes, beside others."""
+        try:
+            return await self._tried(lambda: self._fetch(start, stop))
+        except Exception as error:  # noqa: BLE001
+            raise self._failure(error) from None
+
+    async def _fetch(self, start: int, stop: int) -> bytes:
         if self.files.async_impl:
             # The file system has an event loop of its own.
             reading = self.files._cat_file(self.path, start=start, end=stop)  # noqa: SLF001
@@ -115,18 +127,22 @@ class RemoteFile:
             content = await asyncio.to_thread(self.files.cat_file, self.path, start, stop)
         if len(content) > stop - start:
             raise _whole_only(self.name)
+        if len(content) < stop - start:
+            msg = f"{len(content)} of the {stop - start} bytes asked for came"
+            raise CutShortError(msg)
         return bytes(content)
+
+    async def _tried(self, read: Callable[[], Awaitable[T]]) -> T:
+        return await (repeated(read) if is_http(self.files) else read())
+
+    def _failure(self, error: Exception, absent: OmeZarrError | None = None) -> OmeZarrError:
+        if absent is not None and is_absence(error):
+            return absent
+        return failure(self.name, error, self.secrets)
 
 
 def _state(found: os.stat_result) -> State:
     return found.st_size, (found.st_mtime_ns, found.st_ino)
-
-
-def _is_absence(error: BaseException) -> bool:
-    """Say whether a file is not there: over HTTP, whatever goes wrong is called that."""
-    cause = error.__cause__
-    unreached = isinstance(cause, OSError) or getattr(cause, "status", 404) not in (404, 410)
-    return isinstance(error, FileNotFoundError) and not unreached
 
 
 def _missing(name: str) -> OmeZarrError:
@@ -193,15 +209,9 @@ def _file(target: object, storage_options: Mapping[str, Any] | None) -> LocalFil
     if path is not None:
         # Absolute, since a store may go to a process that works in another folder.
         return LocalFile(path.absolute())
-    from fsspec.core import url_to_fs
-
     url = str(target)
-    try:
-        files, inner = url_to_fs(url, **(storage_options or {}))
-    except (ImportError, ValueError, TypeError) as error:
-        msg = f"{url} cannot be opened: {error}"
-        raise OmeZarrError(msg) from error
-    return RemoteFile(files, inner, url)
+    files, inner = file_system(url, storage_options, whole=True)
+    return RemoteFile(files, inner, shown(url), secrets_in(storage_options or {}))
 
 
 @lru_cache(maxsize=_KEPT)

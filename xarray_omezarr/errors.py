@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
+from xarray_omezarr import redaction
+
 #: A message longer than this was filled by a file; its beginning and its end say enough.
-_LONGEST, _END = 4000, 500
+_LONGEST, _END, _MOST = 4000, 500, 8000
 #: What a terminal would obey rather than show: control characters but the end of a line, changes
 #: of the direction of writing, and halves of characters.
 _COMMANDS = re.compile(
@@ -17,9 +19,15 @@ _COMMANDS = re.compile(
 
 
 def _shown(message: str) -> str:
-    """Give a message as it may be shown: what it quotes from a file can be anything."""
+    """Give a message as it may be shown: what it quotes from a file can be anything.
+
+    URLs in it are shown without credentials, wherever they come from.
+    """
     if len(message) > _LONGEST:
-        message = f"{message[: _LONGEST - _END]} … {message[-_END:]}"
+        # Parts that are long enough for any URL, and not as long as what a file can hold.
+        start, end = (redaction.shown(part) for part in (message[:_MOST], message[-_MOST:]))
+        message = f"{start[: _LONGEST - _END]} … {end[-_END:]}"
+    message = redaction.shown(message)
     return _COMMANDS.sub(lambda found: repr(found[0])[1:-1], message)
 
 
@@ -39,6 +47,10 @@ class OmeZarrFileNotFoundError(OmeZarrError, FileNotFoundError):
 
 class OmeZarrFileExistsError(OmeZarrError, FileExistsError):
     """There is something at the place that was to be written."""
+
+
+class OmeZarrPermissionError(OmeZarrError, PermissionError):
+    """What is at the given place may not be read, or nothing be written there."""
 
 
 class OmeZarrWarning(UserWarning):

@@ -29,7 +29,7 @@ def local_path(target: object) -> Path | None:
         target = os.fspath(target)
     if not isinstance(target, str):
         return None
-    if target.startswith("file://"):
+    if target.startswith(("file://", "local://")):
         return Path(unquote(urlsplit(target).path))
     if _URL.match(target):
         return None

@@ -10,7 +10,11 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
+from xarray_omezarr.errors import (
+    OmeZarrError,
+    OmeZarrFileNotFoundError,
+    OmeZarrPermissionError,
+)
 from xarray_omezarr.storage import REQUESTS, reached
 
 if TYPE_CHECKING:
@@ -31,7 +35,8 @@ def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | 
         except FileNotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - whatever a name in a document provokes
-            return OmeZarrError(f"cannot be read: {type(error).__name__}: {error}")
+            kind = OmeZarrPermissionError if isinstance(error, PermissionError) else OmeZarrError
+            return kind(f"cannot be read: {type(error).__name__}: {error}")
         return None if buffer is None else buffer.to_bytes()
 
     async def get_all() -> list[bytes | OmeZarrError | None]:

@@ -8,7 +8,7 @@ pipeline there, that one stays.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -65,14 +65,24 @@ def attach(array: zarr.Array[Any], store: Store, *, atomic: bool = False) -> Non
     if options.get("codec_pipeline") == "zarr" or type(plain) is not BatchedCodecPipeline:
         return
     # Other stores, and wrappers that may have reasons, are read as they ask for it.
-    near = store.is_local if isinstance(store, Flat) else type(store) in (LocalStore, MemoryStore)
-    if not near:
+    if not is_near(store):
         return
     pipeline = Pipeline(
         _fused(array, plain), inner.metadata, inner.store_path, zarrs=_suits(array), atomic=atomic
     )
     # Its class is frozen, so that nobody changes an array that others hold. This one is ours.
     object.__setattr__(inner, "codec_pipeline", pipeline)
+
+
+def is_near(store: Store) -> bool:
+    """Say whether a store is files or memory of this machine, and nothing else."""
+    return store.is_local if isinstance(store, Flat) else type(store) in (LocalStore, MemoryStore)
+
+
+def moved(pipeline: CodecPipeline, place: StorePath) -> CodecPipeline:
+    """Give the pipeline of an array for another one with the same metadata."""
+    # Those of Zarr do not know where the array is.
+    return replace(pipeline, place=place) if isinstance(pipeline, Pipeline) else pipeline
 
 
 def _fused(array: zarr.Array[Any], plain: BatchedCodecPipeline) -> CodecPipeline:

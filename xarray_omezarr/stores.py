@@ -10,18 +10,31 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import zarr
+from fsspec import AbstractFileSystem
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore
+from zarr.storage import (
+    FsspecStore,
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    StorePath,
+    WrapperStore,
+)
 
+from xarray_omezarr import spec
 from xarray_omezarr.archive import open_archive
+from xarray_omezarr.consolidated import ConsolidatedStore
 from xarray_omezarr.documents import join
 from xarray_omezarr.draft import Draft
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.guess import is_archive, local_path
+from xarray_omezarr.redaction import HIDDEN, secrets_in, shown
+from xarray_omezarr.remote import RemoteStore
+from xarray_omezarr.urls import asynchronous, file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,54 +77,86 @@ def locate(
     *,
     write: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    missing_on_403: bool = False,
+    consolidated: bool = False,
 ) -> Place:
     """Find the store that an argument names, without a request to it unless it is an archive.
 
     Parameters
     ----------
     target
-        A path, a URL that fsspec knows, a Zarr store or a `zarr.Group`.
+        A path, a URL that fsspec knows, a store of Zarr or obstore, a mapper of fsspec, a
+        `zarr.Group`, or a place that was found before.
     group
         The path of the group in it.
     write
         Whether the store is to be written to.
     storage_options
         Passed on to fsspec for URLs.
+    missing_on_403
+        Whether an object that may not be read is taken for one that is not there.
+    consolidated
+        Whether metadata are taken from where all of them are, at the root or in the group.
     """
     inner = (group or "").strip("/")
-    if any(part in ("", ".", "..") for part in inner.split("/")) and inner:
-        msg = f"group={group!r} is no path below the root of the store."
+    if inner and not spec.leads_below(inner):
+        msg = f"group={group!r:.120} is no path below the root of the store."
         raise OmeZarrError(msg)
+    if isinstance(target, Place):
+        return target.below(inner) if inner else target
+    place = _located(target, inner, storage_options, write=write)
+    if isinstance(place.store, (FsspecStore, ObjectStore)) and not in_memory(place.store):
+        remote = RemoteStore(
+            place.store,
+            place.name.removesuffix(place.path).rstrip("/"),
+            missing_on_403=missing_on_403,
+            secrets=secrets_in(storage_options or {}),
+        )
+        place = replace(place, store=remote)
+    if consolidated:
+        place = replace(place, store=ConsolidatedStore(place.store))
+    return place
+
+
+def _located(
+    target: object, inner: str, storage_options: Mapping[str, Any] | None, *, write: bool
+) -> Place:
+    """Find the store that an argument names, as it is."""
     if isinstance(target, (zarr.Group, StorePath)):
         at = target.store_path if isinstance(target, zarr.Group) else target
-        return Place(
-            at.store, join(at.path, inner), f"{at.store}/{join(at.path, inner)}", owned=False
-        )
+        path = join(at.path, inner)
+        return Place(at.store, path, shown(f"{at.store}/{path}"), owned=False)
+    if type(target).__module__.startswith("obstore"):
+        target = ObjectStore(cast("Any", target), read_only=not write)
     if isinstance(target, Store):
-        return Place(target, inner, f"{target}/{inner}" if inner else str(target), owned=False)
-    path = local_path(target)
-    if path is not None and storage_options:
+        return Place(target, inner, shown(join(str(target), inner)), owned=False)
+    local = local_path(target)
+    if local is not None and storage_options:
         msg = f"storage_options are for URLs; {target} is a local path. Leave them out."
         raise OmeZarrError(msg)
     if is_archive(target):
         return _within(target, inner, storage_options, write=write)
-    if path is not None:
-        store: Store = LocalStore(path, read_only=not write)
-        return Place(store, inner, str(path / inner), owned=True)
-    if not isinstance(target, str):
+    if local is not None:
+        return Place(LocalStore(local, read_only=not write), inner, str(local / inner), owned=True)
+    if isinstance(target, str):
+        url = target.rstrip("/")
+        files, root = file_system(url, storage_options)
+        # What follows the path would stand in the middle of the names of what is below.
+        name = shown(url).removesuffix(f"?{HIDDEN}").rstrip("/")
+    elif isinstance(files := getattr(target, "fs", None), AbstractFileSystem):
+        # A mapper of fsspec, or a path of universal-pathlib.
+        root = str(getattr(target, "root", "") or getattr(target, "path", "")).rstrip("/")
+        name = shown(files.unstrip_protocol(root))
+    else:
         msg = (
             f"A store of type {type(target).__name__} is not supported; expected a path, a URL, "
-            "a Zarr store or a zarr.Group."
+            "a store of Zarr or obstore, a mapper of fsspec or a zarr.Group."
         )
         raise OmeZarrError(msg)
-    name = target.rstrip("/")
-    try:
-        store = FsspecStore.from_url(
-            name, storage_options=dict(storage_options or {}), read_only=not write
-        )
-    except (ImportError, ValueError, TypeError) as error:
-        msg = f"{target} cannot be opened: {error}"
-        raise OmeZarrError(msg) from error
+    store = FsspecStore(asynchronous(files), path=root, read_only=not write)
+    if not in_memory(store):
+        # A `RemoteStore` can tell what is missing from what has failed.
+        store.allowed_exceptions = ()
     return Place(store, inner, join(name, inner), owned=True)
 
 
@@ -122,7 +167,7 @@ def _within(
     if write:
         raise fixed(target)
     archive, folder = open_archive(target, storage_options)
-    name = join(str(local_path(target) or target), inner)
+    name = join(shown(str(local_path(target) or target)), inner)
     if folder and inner.partition("/")[0] != folder:
         inner = join(folder, inner)
     # There is nothing to close: a file is open only for as long as it is read.
@@ -132,9 +177,9 @@ def _within(
 def fixed(target: object) -> OmeZarrError:
     """Say that there is no changing what is in an archive."""
     return OmeZarrError(
-        f"{target} is a zip archive, which is written as a whole and not changed after that: "
-        "mode='a', region=, append_dim=, resume=, layout= and group= are for folders and other "
-        "stores. Write one of these, or another archive."
+        f"{shown(str(target))} is a zip archive, which is written as a whole and not changed after "
+        "that: mode='a', region=, append_dim=, resume=, layout= and group= are for folders and "
+        "other stores. Write one of these, or another archive."
     )
 
 
