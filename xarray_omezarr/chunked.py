@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import re
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -15,22 +17,163 @@ from xarray.backends.zarr import ZarrArrayWrapper
 from xarray.core.indexing import LazilyIndexedArray
 from zarr.abc.store import Store
 from zarr.core.array import AsyncArray
-from zarr.core.sync import sync
-from zarr.storage import LocalStore, WrapperStore
+from zarr.core.sync import _get_loop, sync
+from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from xarray_omezarr import pipelines, spec
 from xarray_omezarr.archive import ArchiveStore
-from xarray_omezarr.documents import ARRAY_METADATA, METADATA_FILES
+from xarray_omezarr.documents import ARRAY_METADATA, METADATA_FILES, load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
-from xarray_omezarr.storage import REQUESTS
+from xarray_omezarr.remote import failure
+from xarray_omezarr.storage import read_each
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from xarray_omezarr.stores import Place
+
+
+@dataclass(frozen=True)
+class Described:
+    """An array whose metadata have been read; opened when it is first asked for pixels."""
+
+    place: Place
+    path: str
+    """Below the place."""
+    model: zarr.Array[Any]
+    """An array with the same metadata, in the same store."""
+    dtype: np.dtype[Any]
+    """Of what is read, in native byte order."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
+        return self.model.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return len(self.model.shape)
+
+    def open(self) -> zarr.Array[Any]:
+        """Open it, with the codecs that its model was opened with."""
+        key = self.place.key(self.path)
+        if self.model.path == key:
+            return self.model
+        zarr_format = self.model.metadata.zarr_format
+        at = StorePath(_watched(self.place, self.path, zarr_format), key)
+        inner = copy.copy(self.model.async_array)
+        # Its class is frozen, so that nobody changes an array that others hold. This one is new.
+        object.__setattr__(inner, "store_path", at)
+        object.__setattr__(inner, "codec_pipeline", pipelines.moved(inner.codec_pipeline, at))
+        return zarr.Array(inner)
+
+
+class Models:
+    """Arrays of a store by their metadata: what is alike is described once.
+
+    The arrays of a plate are thousands, and there are no more kinds of them than an image has
+    levels.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._known: dict[tuple[int, bytes], tuple[zarr.Array[Any], np.dtype[Any]]] = {}
+
+    def describe(
+        self, path: str, content: bytes | Exception | None, zarr_format: int
+    ) -> Described | OmeZarrError:
+        """Describe an array by the content of its metadata file.
+
+        An array that is missing or broken is given back as the error that says so.
+        """
+        name = self._place.name
+        if content is None:
+            return OmeZarrFileNotFoundError(
+                f"{name}: the array of dataset '{path}' is missing, though the metadata name "
+                "it. Copy the image again, or open another level."
+            )
+        if isinstance(content, OmeZarrError):
+            return content
+        if isinstance(content, Exception):
+            return failure(f"{name}/{path}", content)
+        try:
+            if (zarr_format, content) not in self._known:
+                self._known[zarr_format, content] = self._model(path, content, zarr_format)
+        except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
+            return OmeZarrError(
+                f"{name}/{path}/{ARRAY_METADATA[zarr_format]} describes no array that can "
+                f"be opened: {error}. It must be mended or restored; other levels may open."
+            )
+        return self._with_its_keys(Described(self._place, path, *self._known[zarr_format, content]))
+
+    def _model(
+        self, path: str, content: bytes, zarr_format: int
+    ) -> tuple[zarr.Array[Any], np.dtype[Any]]:
+        document = load_json(content)
+        if not isinstance(document, dict) or document.get("node_type", "array") != "array":
+            msg = f"it is {document!r:.60}"
+            raise ValueError(msg)
+        if zarr_format == spec.V2:
+            # What stands in .zattrs is of no use here, and would be one more request.
+            document["attributes"] = {}
+        store = _watched(self._place, path, zarr_format)
+        array: zarr.Array[Any] = zarr.Array(
+            AsyncArray(cast("Any", document), StorePath(store, self._place.key(path)))
+        )
+        if 0 in (*array.chunks, *(array.shards or ())):
+            msg = "its chunks hold no pixels"
+            raise ValueError(msg)
+        pipelines.attach(array, self._place.store)
+        return array, ZarrArrayWrapper(array).dtype.newbyteorder("=")  # type: ignore[no-untyped-call]
+
+    def _with_its_keys(self, found: Described) -> Described:
+        """Give an array that looks for its chunks where they are.
+
+        Without a `dimension_separator`, chunks of Zarr v2 are at `0.0`. Some writers have left it
+        out and put them at `0/0`; looked for at `0.0`, all of them would be missing, and read as
+        zeros.
+        """
+        described: Any = found.model.metadata
+        if (
+            described.zarr_format != spec.V2
+            or described.dimension_separator != "."
+            or found.ndim < 2  # noqa: PLR2004
+        ):
+            return found
+        array = found.open()
+        if not is_nested(self._place, array):
+            return found
+        warnings.warn(
+            f"{self._place.name}: the chunks of {array.path} are in nested folders, which "
+            "'dimension_separator' in its .zarray does not say; they are read from there",
+            OmeZarrWarning,
+            stacklevel=4,
+        )
+        nested = copy.copy(described)
+        object.__setattr__(nested, "dimension_separator", "/")
+        model: zarr.Array[Any] = zarr.Array(AsyncArray(nested, array.store_path))
+        pipelines.attach(model, self._place.store)
+        return replace(found, model=model)
+
+
+def describe_arrays(
+    place: Place, paths: Sequence[str], zarr_format: int
+) -> list[Described | OmeZarrError]:
+    """Read the metadata of arrays, all side by side.
+
+    An array that is missing or broken is given back as the error that says so.
+    """
+    files = [f"{path}/{ARRAY_METADATA[zarr_format]}" for path in paths]
+    models = Models(place)
+    contents = read_each(place, files)
+    return [
+        models.describe(path, content, zarr_format)
+        for path, content in zip(paths, contents, strict=True)
+    ]
 
 
 def open_arrays(
@@ -40,56 +183,8 @@ def open_arrays(
 
     An array that is missing or broken is given back as the error that says so.
     """
-
-    def open_one(path: str) -> zarr.Array[Any] | OmeZarrError:
-        try:
-            array = open_array(place, path, zarr_format)
-            if 0 in (*array.chunks, *(array.shards or ())):
-                msg = "its chunks hold no pixels"
-                raise ValueError(msg)  # noqa: TRY301 - one more that Zarr could have found
-        except FileNotFoundError:
-            return OmeZarrFileNotFoundError(
-                f"{place.name}: the array of dataset '{path}' is missing, though the metadata name "
-                "it. Copy the image again, or open another level."
-            )
-        except Exception as error:  # noqa: BLE001 - whatever the metadata of an array provoke
-            return OmeZarrError(
-                f"{place.name}/{path}/{ARRAY_METADATA[zarr_format]} describes no array that can "
-                f"be opened: {error}. It must be mended or restored; other levels may open."
-            )
-        else:
-            return array
-
-    if len(paths) == 1:
-        found = [open_one(paths[0])]
-    else:
-        with ThreadPoolExecutor(min(REQUESTS, len(paths))) as pool:
-            found = list(pool.map(open_one, paths))
-    return [a if isinstance(a, OmeZarrError) else _with_its_keys(place, a) for a in found]
-
-
-def _with_its_keys(place: Place, array: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Give an array that looks for its chunks where they are.
-
-    Without a `dimension_separator`, chunks of Zarr v2 are at `0.0`. Some writers have left it out
-    and put them at `0/0`; looked for at `0.0`, all of them would be missing, and read as zeros.
-    """
-    described: Any = array.metadata
-    if described.zarr_format != spec.V2 or described.dimension_separator != "." or array.ndim < 2:  # noqa: PLR2004
-        return array
-    if not is_nested(place, array):
-        return array
-    warnings.warn(
-        f"{place.name}: the chunks of {array.path} are in nested folders, which "
-        "'dimension_separator' in its .zarray does not say; they are read from there",
-        OmeZarrWarning,
-        stacklevel=4,
-    )
-    nested = copy.copy(described)
-    object.__setattr__(nested, "dimension_separator", "/")
-    found: zarr.Array[Any] = zarr.Array(AsyncArray(nested, array.store_path))
-    pipelines.attach(found, place.store)
-    return found
+    found = describe_arrays(place, paths, zarr_format)
+    return [one if isinstance(one, OmeZarrError) else one.open() for one in found]
 
 
 def is_nested(place: Place, array: zarr.Array[Any]) -> bool:
@@ -137,10 +232,7 @@ def open_array(
         Whether readers, and whatever interrupts a write, have to find each chunk as it was or as it
         is to be: for arrays of an image that is there already. It takes longer.
     """
-    store = place.store
-    if mode == "r" and type(store) not in (LocalStore, ArchiveStore):
-        metadata = place.key(path, ARRAY_METADATA[zarr_format])
-        store = _WatchedStore(store, metadata, f"{place.name}/{path}")
+    store = _watched(place, path, zarr_format) if mode == "r" else place.store
     array = zarr.open_array(
         store,
         path=place.key(path),
@@ -152,6 +244,14 @@ def open_array(
         array = zarr.Array(AsyncArray(grown, array.store_path))
     pipelines.attach(array, place.store, atomic=atomic)
     return array
+
+
+def _watched(place: Place, path: str, zarr_format: int) -> Store:
+    """Give the store that an array is read from, so that a read raises where the array is gone."""
+    if type(place.store) in (LocalStore, ArchiveStore):
+        return place.store
+    metadata = place.key(path, ARRAY_METADATA[zarr_format])
+    return _WatchedStore(place.store, metadata, f"{place.name}/{path}")
 
 
 def _gone(name: str) -> OmeZarrError:
@@ -175,6 +275,10 @@ class _WatchedStore(WrapperStore[Store]):
         super().__init__(store)
         self._metadata = metadata
         self._name = name
+
+    def __str__(self) -> str:
+        # Who compares stores by their names compares what is watched.
+        return str(self._store)
 
     def _with_store(self, store: Store) -> _WatchedStore:
         return _WatchedStore(store, self._metadata, self._name)
@@ -216,17 +320,32 @@ class _NativeArray(ZarrArrayWrapper):
     first: whoever finds these after a read has read what was there.
     """
 
-    __slots__ = ("_file", "_name")
+    __slots__ = ("_described", "_file", "_name", "_opened")
 
-    def __init__(self, array: zarr.Array[Any], name: str) -> None:
-        super().__init__(array)  # type: ignore[no-untyped-call]
-        self.dtype = self.dtype.newbyteorder("=")
+    def __init__(self, described: Described, name: str) -> None:
+        self._opened: zarr.Array[Any] | None = None
+        self._described = described
+        self.shape = described.shape
+        self.dtype = described.dtype
         self._name = name
-        store, file = array.store, ARRAY_METADATA[array.metadata.zarr_format]
-        self._file = store.root / array.path / file if isinstance(store, LocalStore) else None
+        store = described.place.store
+        self._file: str | None = None
+        if isinstance(store, LocalStore):
+            file = ARRAY_METADATA[described.model.metadata.zarr_format]
+            self._file = f"{store.root}/{described.place.key(described.path, file)}"
+
+    def __reduce__(self) -> tuple[type[_NativeArray], tuple[Described, str]]:
+        return type(self), (self._described, self._name)
+
+    @property
+    def _array(self) -> zarr.Array[Any]:
+        """The array, opened when it is first needed: of a plate, most never are."""
+        if self._opened is None:
+            self._opened = self._described.open()
+        return self._opened
 
     def _checked(self, values: object) -> np.ndarray[Any, Any]:
-        if self._file is not None and not self._file.exists():
+        if self._file is not None and not os.path.exists(self._file):  # noqa: PTH110 - a string
             raise _gone(self._name)
         return np.asarray(values, dtype=self.dtype)
 
@@ -234,13 +353,35 @@ class _NativeArray(ZarrArrayWrapper):
         return pipelines.read_box(self._array, key)
 
     def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
-        return self._checked(super().__getitem__(key))  # type: ignore[no-untyped-call]
+        with _explained(self._name):
+            return self._checked(super().__getitem__(key))  # type: ignore[no-untyped-call]
 
     async def async_getitem(self, key: object) -> np.ndarray[Any, Any]:
-        return self._checked(await super().async_getitem(key))  # type: ignore[no-untyped-call]
+        # The connections of a store belong to the event loop of Zarr, which is not the caller's.
+        reading = super().async_getitem(key)  # type: ignore[no-untyped-call]
+        with _explained(self._name):
+            found = asyncio.run_coroutine_threadsafe(reading, _get_loop())
+            return self._checked(await asyncio.wrap_future(found))
 
 
-def lazy(array: zarr.Array[Any], name: str) -> LazilyIndexedArray:
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Say of what goes wrong with pixels whose they are."""
+    try:
+        yield
+    except (OmeZarrError, IndexError, MemoryError, NotImplementedError):
+        raise
+    except OSError as error:
+        raise failure(name, error) from error
+    except Exception as error:
+        msg = (
+            f"{name} cannot be read: {type(error).__name__}: {error}. A chunk of it is damaged, or "
+            "was cut short: copy the image again."
+        )
+        raise OmeZarrError(msg) from error
+
+
+def lazy(array: Described, name: str) -> LazilyIndexedArray:
     """Wrap an array for xarray's own lazy indexing; messages call it by the name."""
     return LazilyIndexedArray(_NativeArray(array, name))
 

@@ -45,7 +45,7 @@ def image_coordinates(
     for axis, size, (scale, translation) in zip(image.axes, shape, pairs, strict=True):
         if not axis.is_channel:
             coordinates[axis.name] = axis_coordinate(axis, size, scale, translation)
-    coordinates.update(_channel_coordinates(image, shape, place=place, warn=warn))
+    coordinates.update(channel_coordinates_of(image, shape, place=place, warn=warn))
     return coordinates
 
 
@@ -74,9 +74,10 @@ def axis_coordinate(axis: Axis, size: int, scale: float, translation: float) -> 
     )
 
 
-def _channel_coordinates(
+def channel_coordinates_of(
     image: Image, shape: Sequence[int], *, place: str, warn: Callable[[str], None]
 ) -> dict[str, xr.Variable]:
+    """Build the coordinates of the channels of an image."""
     axis = image.channel_axis
     count = 1 if axis is None else shape[axis]
     channels = image.channels
@@ -354,6 +355,26 @@ def warn_of_others(dataset: xr.Dataset, written: Sequence[Hashable]) -> None:
             OmeZarrWarning,
             stacklevel=3,
         )
+
+
+def acquisition_of(array: xr.DataArray) -> int | None:
+    """Give the acquisition that an image on a plate is of, where a coordinate says so.
+
+    Raises
+    ------
+    OmeZarrError
+        Where it is no whole number.
+    """
+    found = array.coords.get("acquisition")
+    if found is None or found.ndim or (found.dtype.kind == "f" and np.isnan(found.values)):
+        return None
+    # "It MUST contain an `id` key, an unique integer greater than or equal to 0" (plates).
+    if found.dtype.kind not in "iuf" or found.values < 0 or found.values != int(found.values):
+        msg = (
+            f"The coordinate 'acquisition' is {found.values!s:.40}; expected an integer from 0 on."
+        )
+        raise OmeZarrError(msg)
+    return int(found.values)
 
 
 # ── new coordinates for the accessor ─────────────────────────────────────────────────────────────

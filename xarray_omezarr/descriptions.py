@@ -224,7 +224,7 @@ def further_systems(image: Image) -> tuple[list[dict[str, Any]], list[Any]]:
     names = [a.get("name") for a in axes if isinstance(a, dict)] if isinstance(axes, list) else []
     if image.intrinsic is None or names != list(image.dims):
         return [], []
-    kept = [entry for entry in transformations if not _reads_arrays(entry)]
+    kept = [entry for entry in transformations if not reads_arrays(entry)]
     if len(kept) < len(transformations):
         there = reached_from(image.intrinsic, (entry for entry in kept if isinstance(entry, dict)))
         systems = [system for system in systems if end_of(system) in there]
@@ -253,7 +253,7 @@ def _systems_of(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list
     )
 
 
-def _reads_arrays(entry: object) -> bool:
+def reads_arrays(entry: object) -> bool:
     """Say whether a transformation has its parameters in an array."""
     waiting = [entry]
     while waiting:

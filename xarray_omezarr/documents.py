@@ -64,6 +64,8 @@ def is_deep(content: bytes, document: object) -> bool:
     looked at, and the innermost ones removed, again and again. Where brackets stand in strings,
     too, the levels of the document are gone through.
     """
+    if content.count(b"[") + content.count(b"{") <= DEEPEST:
+        return False
     rest = content.translate(None, _NEITHER).replace(b'""', b"")
     if rest.translate(None, b"[]{}"):
         level: list[Any] = [[document]]

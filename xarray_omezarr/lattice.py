@@ -231,6 +231,23 @@ def _origin(scale: float, first: float, extent: float, known: tuple[float, float
     return next((c for c in candidates if abs(c - first) <= noise), first)
 
 
+def moved(scale: float, origin: float, offset: float) -> float:
+    """Give the position that lies an offset beyond the origin of a lattice, and on that lattice.
+
+    A crop of an image whose positions count from its origin has so the positions that a crop of the
+    image at its place has, bit for bit.
+
+    Examples
+    --------
+    >>> moved(0.1, 0.7, 0.1), 0.7 + 0.1
+    (0.8, 0.7999999999999999)
+    """
+    if not offset:
+        return origin
+    size, pixels, rest = _split(scale, origin)
+    return float(size * pixels + rest + exact(offset))
+
+
 def coarser(
     transform: ScaleTranslation, factors: Sequence[int], *, centred: bool
 ) -> ScaleTranslation:

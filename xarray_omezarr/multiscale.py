@@ -187,14 +187,14 @@ def _version(
     if isinstance(found, (int, float)) and not isinstance(found, bool):
         found = f"{found!r:.40}"
         warn(f"{place}: '{key}' is the number {found}; read as '{found}'")
-    declared = _released(found, f"{place}: '{key}'", warn)
+    declared = released(found, f"{place}: '{key}'", warn)
     if STRUCTURES[declared] == structure or structure == "layout":
         return declared
     warn(f"{place}: '{key}' is '{found}', but the axes are those of {assumed}, which is taken")
     return assumed
 
 
-def _released(found: object, what: str, warn: Callable[[str], None]) -> str:
+def released(found: object, what: str, warn: Callable[[str], None]) -> str:
     """Give the version that is read, for one that a file declares."""
     if isinstance(found, str):
         if found in READ_FORMATS:

@@ -6,7 +6,7 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import bases, chunked, multiscale, spec, storage, stores, systems
+from xarray_omezarr import bases, census, chunked, multiscale, spec, storage, stores, systems
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def graph_of(place: Place) -> Graph:
     if node is None:
         raise storage.nothing_there(place)
     if node.kind != "scene":
-        node, _ = storage.fetch_image(place, labels=False)
+        node, _ = census.fetch_image(place, labels=False)
         return _image_graph(place, node)
     scene = spec.ome_attributes(node.attributes, node.zarr_format)["scene"]
     if not isinstance(scene, dict):

@@ -42,8 +42,13 @@ FOREIGN_KINDS = ("plate", "well", "scene", "bioformats2raw.layout", "series", "l
 #: What names its version until 0.4. (0.5: "the version is `ome.version`"; the sentence of 0.5 that
 #: demands `plate.version` contradicts its schema.)
 DATED = ("plate", "well", "image-label")
-#: What leads out of a group on some systems: backslashes, drives, and control characters.
-_MISLEADING = re.compile(r"\\|^[A-Za-z]:|[\x00-\x1f\x7f]")
+#: No disk and no bucket has longer paths.
+_LONGEST = 4096
+#: What leads out of a group on some systems: backslashes, drives, and control characters; and what
+#: no file is called, but a terminal obeys: more of these, marks of direction, and halves of pairs.
+_MISLEADING = re.compile(
+    r"\\|^[A-Za-z]:|[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def ome_attributes(attributes: Mapping[str, Any], zarr_format: int) -> Mapping[str, Any]:
@@ -106,10 +111,13 @@ def check_path(path: object, what: str) -> str:
 
 def leads_below(path: str) -> bool:
     """Say whether a path leads below the group that names it, and nowhere else, in any store."""
-    # To a server "%2e" is ".", and clients drop control characters from what they ask it for.
-    seen = unquote(path).rstrip("/")
-    outside = any(part in ("", ".", "..") for part in seen.split("/"))
-    return not (outside or _MISLEADING.search(seen))
+    # To a server "%2e" is ".", and "%252e" as well where one stands behind another; clients drop
+    # control characters from what they ask it for, and Windows drops dots and spaces after names.
+    seen = path.rstrip("/")
+    while (once := unquote(seen)) != seen:
+        seen = once.rstrip("/")
+    outside = any(not part.strip(" .") for part in seen.split("/"))
+    return not (outside or len(path) > _LONGEST or _MISLEADING.search(seen))
 
 
 # ── labels ────────────────────────────────────────────────────────────────────────────────────────

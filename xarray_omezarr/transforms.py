@@ -52,6 +52,21 @@ def exact(number: float) -> Fraction:
     return Fraction(repr(float(number)))
 
 
+def _scaled(number: float, scale: float) -> float:
+    # Fractions take their time, and a plate has thousands of levels.
+    if 1 in (number, scale):
+        return float(number * scale)
+    return _rounded(exact(number) * exact(scale))
+
+
+def _moved(number: float, scale: float, by: float) -> float:
+    if number == 0:
+        return float(by)
+    if by == 0:
+        return _scaled(number, scale)
+    return _rounded(exact(number) * exact(scale) + exact(by))
+
+
 def _rounded(number: Fraction) -> float:
     try:
         return float(number)
@@ -282,11 +297,9 @@ class ScaleTranslation(_Square):
         if not isinstance(other, ScaleTranslation):
             return super().then(other)
         return ScaleTranslation(
+            tuple(_scaled(s, o) for s, o in zip(self.scale, other.scale, strict=True)),
             tuple(
-                _rounded(exact(s) * exact(o)) for s, o in zip(self.scale, other.scale, strict=True)
-            ),
-            tuple(
-                _rounded(exact(t) * exact(s) + exact(o))
+                _moved(t, s, o)
                 for t, s, o in zip(self.translation, other.scale, other.translation, strict=True)
             ),
         )
