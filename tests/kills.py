@@ -10,6 +10,7 @@ so that also what lies between the two halves of an atomic replacement comes to 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
@@ -31,6 +32,7 @@ import xarray as xr
 
 # All that a write imports: the process that others are forked from has it already.
 import xarray_omezarr.accessor
+import xarray_omezarr.ensembles
 import xarray_omezarr.regions  # noqa: F401
 from xarray_omezarr import OmeZarrError, OmeZarrWarning, upgrade
 
@@ -81,6 +83,19 @@ def put(ds: xr.Dataset, where: Path, **options: Any) -> None:  # noqa: ANN401 - 
     ds.omezarr.to_zarr(where, **options)
 
 
+def screen(*fields: str, seed: int = 0, labels: bool = False) -> xr.DataTree:
+    """Make a plate, each of whose fields has other pixels."""
+    nodes = {f: image(seed=seed + i, frames=1, labels=labels) for i, f in enumerate(fields)}
+    for ds in nodes.values() if labels else ():
+        ds["cells"].encoding["omezarr"] = {"kind": "label"}
+    return xr.DataTree.from_dict(nodes)
+
+
+def put_screen(tree: xr.DataTree, where: Path, **options: Any) -> None:  # noqa: ANN401 - keywords
+    """Write a plate."""
+    tree.omezarr.to_zarr(where, **{"chunks": {"y": 16, "x": 16}, "levels": 2, **options})
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What is there, and the write that is killed."""
@@ -91,6 +106,8 @@ class Scenario:
     """Whether an image changes in part, chunk by chunk."""
     anew: bool = True
     """Whether the same write without `resume` completes it too."""
+    whole: bool = False
+    """Whether there is all of it or nothing, where there are several images."""
     warns: bool = False
     """Whether there are metadata that contradict each other, between two files of them."""
 
@@ -143,6 +160,33 @@ SCENARIOS: dict[str, Scenario] = {
         lambda at, _: upgrade(at, version="0.4"),
         lambda at: put(image(seed=1, labels=True), at, version="0.6", shards={"y": 32, "x": 32}),
         warns=True,
+    ),
+    "plate": Scenario(
+        lambda at, how: put_screen(screen("A/1/0", "A/1/1", "B/2/0", labels=True), at, **how),
+        whole=True,
+    ),
+    "plate-older": Scenario(
+        lambda at, how: put_screen(screen("A/1/0", "B/2/0"), at, version="0.4", **how), whole=True
+    ),
+    "series": Scenario(
+        lambda at, how: put_screen(screen("0/0", "1/0", "2/0"), at, **how), whole=True
+    ),
+    "series-older": Scenario(
+        lambda at, how: put_screen(screen("0/0", "1/0", "2/0"), at, version="0.4", **how),
+        whole=True,
+    ),
+    "add-well": Scenario(
+        lambda at, how: put(image(seed=5, labels=True), at, group="C/4/0", **how),
+        lambda at: put_screen(screen("A/1/0", "A/1/1"), at),
+    ),
+    "add-field-older": Scenario(
+        lambda at, how: put(image(seed=5), at, group="A/1/2", **how),
+        lambda at: put_screen(screen("A/1/0", "A/1/1"), at, version="0.4"),
+    ),
+    "add-wells": Scenario(
+        lambda at, how: put_screen(screen("A/1/1", "C/4/0", seed=5), at, mode="a", **how),
+        lambda at: put_screen(screen("A/1/0", "B/10/0"), at),
+        anew=False,
     ),
     "append": Scenario(
         lambda at, how: put(image(frames=6).isel(t=slice(3, 6)), at, append_dim="t", **how),
@@ -210,9 +254,46 @@ def files(where: Path) -> Files:
 
 def groups(where: Path) -> Groups:
     """Open image and label images, and read every level of each; nothing where there is none."""
+    fields = listed(where)
+    if fields is None:
+        return _groups_of(where, None)
+    found: Groups = {}
+    for field_ in fields:
+        inner = _groups_of(where, field_)
+        # What is listed is there.
+        assert inner, f"{field_} is listed and not there"
+        found |= {f"{field_}/{name}": levels for name, levels in inner.items()}
+    return found
+
+
+def listed(where: Path) -> list[str] | None:
+    """Give the images that a plate or a series lists; None where there is neither."""
+    root = attributes(where)
+    if "plate" in root:
+        wells = [well["path"] for well in root["plate"]["wells"]]
+        return [
+            f"{well}/{one['path']}"
+            for well in wells
+            for one in attributes(where / well)["well"]["images"]
+        ]
+    if "bioformats2raw.layout" in root:
+        return [str(i) for i in range(3)]
+    return None
+
+
+def attributes(group: Path) -> dict[str, Any]:
+    """Read what a group says of OME-Zarr."""
+    for file in ("zarr.json", ".zattrs"):
+        if (group / file).exists():
+            found: dict[str, Any] = json.loads((group / file).read_text())
+            return found if file == ".zattrs" else found["attributes"].get("ome", {})
+    return {}
+
+
+def _groups_of(where: Path, group: str | None) -> Groups:
     found: Groups = {}
     try:
-        tree = xr.open_datatree(where, engine="omezarr")
+        tree = xr.open_datatree(where, engine="omezarr", group=group)
     except OmeZarrError:
         return found
     found["image"] = [tree[name].image.values for name in tree.children if name.isdecimal()]
@@ -249,6 +330,7 @@ class Expected:
         if self.scenario.partial:
             self._check_chunks(where, now)
             return
+        assert not self.scenario.whole or set(now) in (set(self.old_groups), set(self.new_groups))
         for name in {*now, *self.old_groups, *self.new_groups}:
             assert same(now.get(name), self.old_groups.get(name)) or same(
                 now.get(name), self.new_groups.get(name)
@@ -285,7 +367,7 @@ class Expected:
 CONTEXT = multiprocessing.get_context("forkserver")
 # What a write imports, as far as it is installed; no module of this starts a thread.
 CONTEXT.set_forkserver_preload(
-    ["dask.array", "distributed", "pint", "zarrs", "xarray_omezarr.regions"]
+    ["dask.array", "distributed", "pint", "s3fs", "zarrs", "xarray_omezarr.regions"]
 )
 
 EVENTS = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir"}

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data, measure
 
-from xarray_omezarr import OmeZarrError, samples
+from xarray_omezarr import OmeZarrError, microscope, samples
 from xarray_omezarr.lattice import lattice
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def test_noise_is_that_of_counted_photons() -> None:
 
 def test_noise_has_no_pattern() -> None:
     light = np.full((256, 256), 400, np.int32)
-    samples._Camera._add_noise(light, 1, (0, 256), (0, 256))
+    microscope.add_noise(light, 1, (0, 256), (0, 256))
     noise = light - 400.0
     assert abs(noise.mean()) < 0.5
     assert noise.std() == pytest.approx(20, rel=0.02)
@@ -368,7 +368,7 @@ def test_channels_beyond_the_known_stains() -> None:
 
 
 def test_bytes_do_not_depend_on_the_decimal_context(eager: xr.DataArray) -> None:
-    samples._gaussian_table.cache_clear()
+    microscope._gaussian_table.cache_clear()
     with decimal.localcontext(prec=4, rounding=decimal.ROUND_UP):
         assert samples.fluorescence(SHAPE).image.identical(eager)
 

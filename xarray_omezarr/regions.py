@@ -17,6 +17,7 @@ import numpy as np
 from xarray_omezarr import (
     coordinates,
     lattice,
+    members,
     omero,
     properties,
     reducers,
@@ -127,7 +128,12 @@ def write_region(
                 fsync=running.fsync,
             )
         )
-    jobs = []
+    # What is laid out becomes an image, which a plate has to list, by one of its regions.
+    laid_out = stored.journal is not None
+    seat = members.above(place, coordinates.acquisition_of(array)) if laid_out else None
+    then = None if seat is None else partial(_list, place, seat, fsync=running.fsync)
+    targets = [replace(one, listed=then is not None) for one in targets]
+    jobs: list[stream.Job] = []
     every = {
         target_.place.path: update for target_, (_, update) in zip(targets, prepared, strict=True)
     }
@@ -136,7 +142,8 @@ def write_region(
     with storage.explained(place), transaction.tidied(targets):
         for (work, update), target_ in zip(prepared, targets, strict=True):
             log.info("writing a region of %s\n%s", target_.place.name, work.plan)
-            jobs.append(stream.Job(work, target_, updates.open_arrays(update, target_.place)))
+            arrays = updates.open_arrays(update, target_.place)
+            jobs.append(stream.Job(work, target_, arrays, None if jobs else then))
     finish = partial(_finish, every=[update for _, update in prepared])
     return stream.run(jobs, [work for work, _ in prepared], finish, place, running)
 
@@ -166,9 +173,18 @@ def _finish(
         stream.check_written(jobs, failed)
         for job, update in zip(jobs, every, strict=True):
             updates.commit(update, job.target, job.attributes)
+    if jobs[0].then is not None:
+        jobs[0].then()
     # The journal of the image goes last: until then, it says that something is left to do.
     for job, update in reversed(list(zip(jobs, every, strict=True))):
         updates.clean(update, job.target)
+
+
+def _list(place: stores.Place, seat: members.Seat, *, fsync: bool) -> None:
+    """List an image that was laid out, if it stands now."""
+    node = storage.fetch(place)
+    if node is not None and node.kind == "image":
+        seat.take(fsync=fsync)
 
 
 def _prepare(array: xr.DataArray, stored: Stored, where: Where) -> tuple[Work, Update]:

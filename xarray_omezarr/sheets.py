@@ -226,8 +226,6 @@ def _content(table: object, storage_options: Mapping[str, Any] | None) -> tuple[
 
 def _options(content: bytes | str, on: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Find out encoding and delimiter from the first line that is not blank."""
-    import pandas as pd
-
     options: dict[str, Any] = {"index_col": False}
     if isinstance(content, bytes):
         options["encoding"] = given.get("encoding") or _BOMS.get(content[:2], "utf-8-sig")
@@ -241,9 +239,17 @@ def _options(content: bytes | str, on: str, name: str, given: Mapping[str, Any])
     if "sep" not in given and "delimiter" not in given:
         line = next((line for line in head.splitlines() if line.strip()), "")
         options["sep"] = _delimiter(line.removeprefix("\ufeff"), on)
-    if tuple(map(int, pd.__version__.split(".")[:2])) < _ROUNDS and "engine" not in given:
-        options["float_precision"] = "round_trip"
+    if "engine" not in given:
+        options |= exactly()
     return {**options, **given}
+
+
+def exactly() -> dict[str, Any]:
+    """Give the options by which `pandas.read_csv` reads the numbers that are written there."""
+    import pandas as pd
+
+    old = tuple(map(int, pd.__version__.split(".")[:2])) < _ROUNDS
+    return {"float_precision": "round_trip"} if old else {}
 
 
 def _delimiter(line: str, on: str) -> str:

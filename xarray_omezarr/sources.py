@@ -78,25 +78,25 @@ def _first_tasks(array: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - a d
 
 def reads_from(variable: xr.Variable, store: object, path: str) -> bool:
     """Say whether pixels that are not read yet come from arrays below a path of a store."""
-    if variable.chunks is not None:
-        found = [_array_in(first) for _, first in _first_tasks(variable.data)]
-    else:
-        stored = _stored(variable)
-        found = [] if stored is None else [stored[0]]
     prefix = f"{path}/" if path else ""
     return any(
-        array is not None and str(array.store) == str(store) and array.path.startswith(prefix)
-        for array in found
+        str(array.store) == str(store) and array.path.startswith(prefix)
+        for array in arrays_of(variable)
     )
 
 
-def _array_in(value: Any) -> Any:  # noqa: ANN401 - any task, or a Zarr array
-    """Give the Zarr array that xarray has wrapped into others, if that is what something is."""
+def _arrays_in(value: Any) -> list[Any]:  # noqa: ANN401 - any task, or a Zarr array
+    """Give the Zarr array that xarray has wrapped into others, if that is what something is.
+
+    Of many that are read as one, which are not opened for this, it is where each of them is.
+    """
     value = getattr(value, "value", value)
     while hasattr(value, "array"):
         value = value.array
+    if hasattr(value, "places"):
+        return list(value.places)
     value = getattr(value, "_array", value)
-    return value if hasattr(value, "store_path") else None
+    return [value] if hasattr(value, "store_path") else []
 
 
 def chunks_of(variable: xr.Variable) -> Chunks | None:
@@ -162,7 +162,6 @@ def _stored(variable: xr.Variable) -> tuple[Any, tuple[slice, ...]] | None:
 def arrays_of(variable: xr.Variable) -> list[Any]:
     """Give the Zarr arrays that pixels not yet read come from, as far as that can be told."""
     if variable.chunks is not None:
-        found = [_array_in(first) for _, first in _first_tasks(variable.data)]
-    else:
-        found = [_array_in(variable._data)]  # noqa: SLF001 - `data` would load what is lazy
-    return [array for array in found if array is not None]
+        firsts = _first_tasks(variable.data)
+        return [array for _, first in firsts for array in _arrays_in(first)]
+    return _arrays_in(variable._data)  # noqa: SLF001 - `data` would load what is lazy

@@ -134,11 +134,14 @@ class Job:
         work: Work,
         target: transaction.Target,
         arrays: Sequence[zarr.Array[Any]],
+        then: Callable[[], None] | None = None,
     ) -> None:
         self.plan = work.plan
         self.is_label = work.about is not None
         self.target = target
         self.arrays = arrays
+        self.then = then
+        """What is done once the image stands, and before nothing is left of the write."""
         # What comes from dask is handed to the tasks in pieces.
         self.sources = [None if s.chunks is not None else s for s in work.sources]
         chunks = [s.chunks for s in work.sources]
@@ -492,6 +495,8 @@ def _conclude(jobs: Sequence[Job]) -> None:
             lost.append(error)
     if jobs[0].target.dropped:
         transaction.drop_labels(jobs[0].target)
+    if jobs[0].then is not None:
+        jobs[0].then()
     # The journal of the image goes last: until then, it says that something is left to do.
     for job in reversed(jobs):
         transaction.clean(job.target)
@@ -516,6 +521,7 @@ def write(
     drop: Sequence[str],
     running: Running,
     finish: Callable[..., None] | None = None,
+    then: Callable[[], None] | None = None,
 ) -> Delayed | None:
     """Write an image and its label images.
 
@@ -533,6 +539,8 @@ def write(
         How the tasks are run.
     finish
         What makes of the arrays the image, once all tasks have been run, if not the usual.
+    then
+        What lists the image above, once it stands: that makes the groups above, too.
     """
     # Whatever can be found wrong is found before anything is touched.
     _check_layout(works, running)
@@ -554,14 +562,15 @@ def write(
             leader=targets[0] if targets else None,
         )
         targets.append(target)
-    targets = transaction.together(targets)
-    jobs = []
+    targets = [replace(one, listed=then is not None) for one in transaction.together(targets)]
+    jobs: list[Job] = []
     with storage.explained(place):
         transaction.claim_all(targets)
     with storage.explained(place), transaction.tidied(targets):
         for work, target, documents in zip(works, targets, metadata, strict=True):
             log.info("writing %s\n%s", target.place.name, work.plan)
-            jobs.append(Job(work, target, transaction.create_arrays(target, documents)))
+            arrays = transaction.create_arrays(target, documents)
+            jobs.append(Job(work, target, arrays, None if jobs else then))
         if running.layout:
             _lay_out(jobs, visible=running.layout == "visible")
             place.close()

@@ -21,7 +21,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
-from xarray_omezarr import chunked, documents, multiscale, spec, storage, stores
+from xarray_omezarr import chunked, documents, exchange, multiscale, spec, storage, stores
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 
@@ -77,6 +77,8 @@ class Target:
     """What the journals of the label images say that are written with it, by their names."""
     file: str = storage.JOURNAL
     """The journal that the write is entered into."""
+    listed: bool = False
+    """Whether a plate or the like lists the image once it stands, and makes the groups above it."""
 
 
 def prepare(
@@ -346,11 +348,6 @@ def _entry(target: Target) -> dict[str, Any]:
 def enter(target: Target, entry: Mapping[str, Any]) -> None:
     """Write the first entry of a journal, which only one can, or take over the one there is."""
     place, file = target.place, target.file
-
-    async def put() -> None:
-        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        await place.store.set_if_not_exists(place.key(file), storage.to_buffer(entry))
-
     with stores.exclusively(place, _SOON) as alone:
         # Somebody else may have come, and gone, since this place was looked at.
         v3, v2, journal = storage.read_bytes(place, *_metadata_files(), file)
@@ -359,7 +356,7 @@ def enter(target: Target, entry: Mapping[str, Any]) -> None:
         if journal is not None:
             storage.write_json(place, file, entry, fsync=target.fsync)
         else:
-            sync(put())
+            exchange.create(place, file, storage.to_bytes(entry))
     if not holds(target):
         raise taken(place)
     # Where nobody can be kept out, somebody may still have.
@@ -441,7 +438,7 @@ def _check_replaceable(
         )
         msg = f"{place.name} exists. {way}"
         raise OmeZarrFileExistsError(msg)
-    if node is None and (unfinished or not _anything(place)):
+    if node is None and (unfinished or not anything(place)):
         return
     found = "something else" if node is None or node.kind is None else f"a {node.kind}"
     msg = (
@@ -451,7 +448,7 @@ def _check_replaceable(
     raise OmeZarrFileExistsError(msg)
 
 
-def _anything(place: Place) -> bool:
+def anything(place: Place) -> bool:
     """Say whether there is anything at a place that has no group's metadata."""
     path = local_path(place.name) if place.owned else None
     if path is not None:
@@ -646,7 +643,8 @@ def write_attributes(target: Target, attributes: Mapping[str, Any]) -> None:
     """Write the metadata of a group, which make it what they say."""
     place = target.place
     v3, _ = target.before
-    ensure_parents(place, target.zarr_format)
+    if not target.listed:
+        ensure_parents(place, target.zarr_format)
     merged = {**target.attributes, **attributes}
     if target.zarr_format == spec.V3:
         document = {"zarr_format": 3, "node_type": "group", "attributes": merged}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from xarray_omezarr import chunked, documents, multiscale, spec, storage, transaction
+from xarray_omezarr import census, chunked, documents, multiscale, spec, storage, transaction
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.pyramid import LevelPlan
 
@@ -98,7 +98,7 @@ def look(place: Place) -> Stored:
         node = storage.Node(attributes, spec.format_of(attributes), both=False)
     else:
         content = None
-        node, _ = storage.fetch_image(place, labels=False)
+        node, _ = census.fetch_image(place, labels=False)
     image = multiscale.parse_image(
         node.attributes, zarr_format=node.zarr_format, place=place.name, warn=lambda _: None
     )

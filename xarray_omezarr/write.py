@@ -15,6 +15,7 @@ from xarray_omezarr import (
     coordinates,
     descriptions,
     lattice,
+    members,
     multiscale,
     omero,
     packing,
@@ -41,7 +42,7 @@ from xarray_omezarr.plan import plan_copies, plan_pyramid, readable
 from xarray_omezarr.stream import Running, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
     from dask.delayed import Delayed
@@ -116,12 +117,13 @@ def write_image(
     running
         Whether to write now, and how.
     """
+    options, seat = seated(array, target, group, options, storage_options)
     works = prepare(array, dataset, labels, options, name)
-    grid = _grid_below(works[0], options)
     return _put(
         works,
-        grid,
+        grid_below(works[0], options),
         target,
+        seat,
         group=group,
         options=options,
         running=running,
@@ -129,10 +131,29 @@ def write_image(
     )
 
 
+def seated(
+    array: xr.DataArray,
+    target: object,
+    group: str | None,
+    options: Options,
+    storage_options: Mapping[str, Any] | None,
+) -> tuple[Options, members.Seat | None]:
+    """Find out whether an image is to be listed by a plate or a series, and in which version."""
+    if is_archive(target):
+        return options, None
+    place = stores.locate(target, group, storage_options=storage_options)
+    seat = members.above(place, coordinates.acquisition_of(array))
+    if seat is None:
+        return options, None
+    seat.check(options.version)
+    return replace(options, version=seat.listing.version), seat
+
+
 def _put(
     works: Sequence[Work],
     grid: Grid,
     target: object,
+    seat: members.Seat | None,
     *,
     group: str | None,
     options: Options,
@@ -153,10 +174,24 @@ def _put(
             running=running,
         )
     place = stores.locate(target, group, write=True, storage_options=storage_options)
+    then = None if seat is None else partial(seat.within(place).take, fsync=running.fsync)
+    return put(works, grid, place, options=options, running=running, then=then)
+
+
+def put(
+    works: Sequence[Work],
+    grid: Grid,
+    place: stores.Place,
+    *,
+    options: Options,
+    running: Running,
+    then: Callable[[], None] | None,
+) -> Delayed | None:
+    """Write what is prepared to a place that is no archive; see `stream.write`."""
     labels = [work.label for work in works if work.label is not None]
     drop = _labels_to_drop(place, grid, labels, options)
     modes = [options.mode, *(_label_mode(options) for _ in labels)]
-    return stream.write(works, place, modes, drop=drop, running=running)
+    return stream.write(works, place, modes, drop=drop, running=running, then=then)
 
 
 def prepare(
@@ -168,10 +203,10 @@ def prepare(
 ) -> list[Work]:
     """Find out what is to be written, of an image and of its label images, without any I/O."""
     work = _prepare(array, options, name)
-    return [work, *_prepare_labels(dataset, labels, _grid_below(work, options), options)]
+    return [work, *_prepare_labels(dataset, labels, grid_below(work, options), options)]
 
 
-def _grid_below(work: Work, options: Options) -> Grid:
+def grid_below(work: Work, options: Options) -> Grid:
     """Give the levels that the label images of an image lie on."""
     return Grid(
         axes=work.image.axes,
@@ -200,10 +235,31 @@ def write_levels(
 
     The label images come as their levels too, the first of which has the table besides.
     """
+    options, seat = seated(arrays[0], target, group, options, storage_options)
+    works, grid = prepare_levels(arrays, labels, options, name)
+    return _put(
+        works,
+        grid,
+        target,
+        seat,
+        group=group,
+        options=options,
+        running=running,
+        storage_options=storage_options,
+    )
+
+
+def prepare_levels(
+    arrays: Sequence[xr.DataArray],
+    labels: Mapping[str, Sequence[xr.Dataset]],
+    options: Options,
+    name: str | None,
+) -> tuple[list[Work], Grid]:
+    """Find out what is to be written, of levels that are there already, without any I/O."""
     work = _prepare_levels(arrays, options, name)
     works = [work]
     for label, levels in labels.items():
-        _check_label_name(label)
+        check_label_name(label)
         _check_integers(label, levels[0][label])
         prepared = _prepare_levels(
             [level[label] for level in levels],
@@ -220,15 +276,7 @@ def write_levels(
         method="mode",
         boundary="pad",
     )
-    return _put(
-        works,
-        grid,
-        target,
-        group=group,
-        options=options,
-        running=running,
-        storage_options=storage_options,
-    )
+    return works, grid
 
 
 def write_labels(
@@ -250,7 +298,7 @@ def write_labels(
         raise OmeZarrError(msg)
     if is_archive(target):
         raise stores.fixed(target)
-    asked = [key for key in ("levels", "method", "boundary") if not _is_default(options, key)]
+    asked = [key for key in ("levels", "method", "boundary") if not is_default(options, key)]
     if asked:
         msg = (
             f"mode='a' adds label images on the levels that their image has; {', '.join(asked)} "
@@ -273,7 +321,8 @@ def write_labels(
     )
 
 
-def _is_default(options: Options, key: str) -> bool:
+def is_default(options: Options, key: str) -> bool:
+    """Say whether an option is as it is where nobody asks for anything."""
     return bool(getattr(options, key) == getattr(Options, key))
 
 
@@ -293,7 +342,7 @@ def _prepare_labels(
     return [_prepare_label(dataset, name, grid, options) for name in labels]
 
 
-def _check_label_name(name: str) -> None:
+def check_label_name(name: str) -> None:
     """Check that a label image can have a group of its name."""
     if not name or name.startswith((".", "__")) or name == "zarr.json" or set(name) & set("/\\"):
         msg = f"A label image cannot be called {name!r}, which is no name of a group: rename it."
@@ -303,7 +352,7 @@ def _check_label_name(name: str) -> None:
 def _prepare_label(dataset: xr.Dataset, name: str, grid: Grid, options: Options) -> Work:
     """Prepare a label image: on the axes and levels of its image, by the most frequent value."""
     label = dataset[name]
-    _check_label_name(name)
+    check_label_name(name)
     _check_integers(name, label)
     dims = [axis.name for axis in grid.axes]
     foreign = [str(dim) for dim in label.dims if dim not in dims]
@@ -545,9 +594,14 @@ def _check_dtype(array: xr.DataArray) -> None:
 
 
 def _version(options: Options, memory: Memory) -> str:
+    newer = {"0.9.dev1": "0.6"}.get(memory.version or "", memory.version)
+    return version_of(options, newer)
+
+
+def version_of(options: Options, known: str | None) -> str:
+    """Give the version to write: as asked, or that which something was opened from, or 0.5."""
     if options.version is None:
-        newer = {"0.9.dev1": "0.6"}.get(memory.version or "", "0.5")
-        return memory.version if memory.version in spec.ZARR_FORMATS else newer
+        return known if known in spec.ZARR_FORMATS else "0.5"
     if options.version not in spec.ZARR_FORMATS:
         known = ", ".join(spec.ZARR_FORMATS)
         msg = f"version={options.version!r} cannot be written; expected one of {known}."

@@ -142,6 +142,25 @@ class MemoryAndSize(_Beyond):
     track_beyond.unit = "bytes"  # type: ignore[attr-defined]
 
 
+class MemoryAndFields(_Beyond):
+    """A plate of 32 fields of 64 MiB against one of 8: at most a quarter more is promised."""
+
+    @parameterized(fields=[1, 8, 32])
+    def track_beyond(self, fields: int) -> int:
+        import xarray as xr
+
+        image = endless(1 / 16, SOURCES["64×256×256"], 512)
+        plate = xr.DataTree.from_dict({f"A/1/{i}": image.to_dataset() for i in range(fields)})
+        held = held_bytes()
+        reset_peak()
+        with dask.config.set(scheduler="threads", num_workers=THREADS):
+            plate.omezarr.to_zarr(self.directory / "plate.ome.zarr")
+        shutil.rmtree(self.directory / "plate.ome.zarr")
+        return peak_bytes() - held
+
+    track_beyond.unit = "bytes"  # type: ignore[attr-defined]
+
+
 class MemoryThreads(_Memory):
     """The same image of 1 GiB by more threads, each of which holds a block."""
 
