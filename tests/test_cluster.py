@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.helpers import opened
+from tests.helpers import cluster, opened
+from tests.plating import put_field, put_screen, put_wells
 from xarray_omezarr import samples
 
 if TYPE_CHECKING:
@@ -26,15 +27,7 @@ SHAPE = (24, 160, 200)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    from distributed import Client, LocalCluster
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with cluster(allowed_failures=10, set_as_default=True) as client:
         yield client
 
 
@@ -123,3 +116,53 @@ def test_processes_write_the_same_bytes(tmp_path: Path, kind: str) -> None:
     with dask.config.set(scheduler="processes", num_workers=2):
         found = write(array if kind == "numpy" else array.chunk(z=8), tmp_path / "processes")
     assert found == expected
+
+
+# ── plates as arrays ─────────────────────────────────────────────────────────────────────────────
+
+WELLS = [f"{row}/{column}" for row in "ABCDEFGH" for column in range(1, 13)]
+
+
+def peak() -> int:
+    """Say how many bytes a worker has held at the most."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_reductions_over_a_plate_of_96_wells_are_numpys(tmp_path: Path, client: Client) -> None:
+    shape = (1024, 1024)
+    ramp = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    put_wells(tmp_path, {well: {"0": None} for well in WELLS})
+    for number, well in enumerate(WELLS):
+        put_field(
+            tmp_path, f"{well}/0", dims="yx", values=ramp + np.uint16(number), chunks=(512, 1024),
+            origin=[100.0 * number, 0.0],
+        )  # fmt: skip
+    with xr.open_dataset(tmp_path, engine="omezarr", stack="well", chunks={}) as ds:
+        assert ds.image.nbytes == 96 * 2**21
+        ds.isel(well=[0, -1]).image.mean().compute()
+        before = client.run(peak)
+        by_well = ds.image.mean(("y", "x")).compute()
+        highest = ds.image.max("well").compute()
+        rows = ds.image.groupby(ds.row.compute()).mean(...).compute()
+        after = client.run(peak)
+    numbers = np.arange(96, dtype=np.uint16)
+    expected = [(ramp + number).mean() for number in numbers]
+    np.testing.assert_allclose(by_well, expected)
+    np.testing.assert_array_equal(highest, np.maximum.reduce([ramp + number for number in numbers]))
+    np.testing.assert_allclose(rows, np.reshape(expected, (8, 12)).mean(1))
+    assert by_well.y_origin.values.tolist() == (100.0 * numbers).tolist()
+    # Two workers never held as much as a third of the plate.
+    assert max(after[key] - before[key] for key in after) < 64 * 2**20
+
+
+@pytest.mark.usefixtures("client")
+def test_a_killed_worker_changes_nothing_of_a_reduction(tmp_path: Path) -> None:
+    values = put_screen(tmp_path, dict.fromkeys(WELLS[:6], ("0",)))
+    ds = xr.open_dataset(tmp_path, engine="omezarr", stack="well", chunks={})
+    data = ds.image.data.map_blocks(deadly, str(tmp_path / "marker"), dtype=np.uint16,
+                                    meta=np.empty((0,) * 4, np.uint16))  # fmt: skip
+    found = ds.image.copy(data=data).sum("well").compute()
+    np.testing.assert_array_equal(found, sum(one.astype(np.uint64) for one in values.values()))
+    assert (tmp_path / "marker").exists()

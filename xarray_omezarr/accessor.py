@@ -5,6 +5,7 @@ Nothing is changed in place, and nothing is kept between calls: every answer is 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
@@ -12,7 +13,7 @@ import xarray as xr
 from xarray_omezarr import coordinates
 from xarray_omezarr.accessor_image import ImageAccessor
 from xarray_omezarr.accessor_labels import LabelsAccessor
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.plan import Plan
     from xarray_omezarr.reducers import Boundary
+    from xarray_omezarr.sheets import Columns, Types
 
     Target = str | os.PathLike[str] | Store | zarr.Group
     Region = Mapping[str, slice | Literal["auto"]] | Literal["auto"]
@@ -68,6 +70,7 @@ class OmeZarrDataArrayAccessor(ImageAccessor[xr.DataArray]):
         >>> xr.open_dataarray(path, engine="omezarr").sizes["x"]
         384
         """
+        from xarray_omezarr import slots, unstacking
         from xarray_omezarr.progress import shown
         from xarray_omezarr.regions import Where, check_part, write_region
         from xarray_omezarr.stream import Running
@@ -78,10 +81,24 @@ class OmeZarrDataArrayAccessor(ImageAccessor[xr.DataArray]):
             raise OmeZarrError(msg)
         options = Options(mode, version, levels, method, boundary, chunks, shards, compressors)
         running = Running(compute, shown(progress), fsync, resume, layout)
+        if slots.is_stack(self._obj):
+            unstacking.check_whole(region=region, append_dim=append_dim, layout=layout)
+            name = coordinates.IMAGE if self._obj.name is None else self._obj.name
+            return unstacking.write_stack(
+                self._obj.to_dataset(name=name),
+                store,
+                image=None,
+                labels=(),
+                group=group,
+                options=options,
+                running=running,
+                storage_options=storage_options,
+            )
+        obj = unstacking.placed(self._obj)
         if region is not None or append_dim is not None:
             check_part(options, running)
             return write_region(
-                self._obj,
+                obj,
                 None,
                 (),
                 store,
@@ -91,7 +108,7 @@ class OmeZarrDataArrayAccessor(ImageAccessor[xr.DataArray]):
                 storage_options=storage_options,
             )
         return write_image(
-            self._obj,
+            obj,
             None,
             (),
             store,
@@ -228,13 +245,18 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
         image was opened from holds besides is written back. The label images of the Dataset
         are written with it.
 
+        A stack of the fields of a plate is written as a plate, each field with its own translation;
+        `mode="a"` adds its fields to a plate that is there.
+
         Parameters
         ----------
         store : str, os.PathLike, zarr.abc.store.Store or zarr.Group
             A path, a URL that fsspec knows, or a store of Zarr. A local path that ends in `.ozx` or
             `.zip` is written as a zip archive (RFC-9), which is not changed after that.
         group : str, optional
-            The path of the image's group within the store.
+            The path of the image's group within the store. Within a plate, as ``"C/4/0"``, or a
+            series, the image is listed there once it stands, and takes the version of these; on a
+            plate, its acquisition is the scalar coordinate `acquisition`.
         mode : {"w-", "w", "a"}, default "w-"
             "w-" refuses to write where there is anything but an unfinished write; "w" replaces
             an image by an image and nothing else. The old image stays whole until the new one is.
@@ -318,6 +340,7 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
         >>> xr.open_dataset(path, engine="omezarr", level=-1).sizes["x"]
         192
         """
+        from xarray_omezarr import slots, unstacking
         from xarray_omezarr.progress import shown
         from xarray_omezarr.regions import Where, check_part, write_region
         from xarray_omezarr.stream import Running
@@ -337,11 +360,24 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
             overwrite_labels=overwrite_labels,
         )
         running = Running(compute, shown(progress), fsync, resume, layout)
+        if slots.is_stack(self._obj):
+            unstacking.check_whole(region=region, append_dim=append_dim, layout=layout)
+            return unstacking.write_stack(
+                self._obj,
+                store,
+                image=image,
+                labels=chosen,
+                group=group,
+                options=options,
+                running=running,
+                storage_options=storage_options,
+            )
+        obj = unstacking.placed(self._obj)
         if region is not None or append_dim is not None:
             check_part(options, running)
             return write_region(
-                self._obj[coordinates.find_image(self._obj, image, chosen)],
-                self._obj,
+                obj[coordinates.find_image(obj, image, chosen)],
+                obj,
                 chosen,
                 store,
                 group=group,
@@ -351,7 +387,7 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
             )
         if mode == "a":
             return write_labels(
-                self._obj,
+                obj,
                 chosen,
                 store,
                 group=group,
@@ -359,15 +395,15 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
                 running=running,
                 storage_options=storage_options,
             )
-        name = coordinates.find_image(self._obj, image, chosen)
+        name = coordinates.find_image(obj, image, chosen)
         if name in chosen:
             msg = f"labels={chosen}: '{name}' is the image. Say which variable that is by image=."
             raise OmeZarrError(msg)
-        coordinates.warn_of_others(self._obj, [name, *chosen])
-        title = self._obj.attrs.get("name")
+        coordinates.warn_of_others(obj, [name, *chosen])
+        title = obj.attrs.get("name")
         return write_image(
-            self._obj[name],
-            self._obj,
+            obj[name],
+            obj,
             chosen,
             store,
             group=group,
@@ -516,17 +552,27 @@ class OmeZarrDataTreeAccessor:
         resume: bool = False,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Delayed | None:
-        """Write the levels of an image as they are, each with its own coordinates.
+        """Write the levels of an image as they are, or a whole plate, series or scene.
 
         The parameters are those of `Dataset.omezarr.to_zarr`; of these, `levels`, `method` and
-        `boundary` say how levels are made, and are refused. Levels that a selection has left empty
-        are dropped with a warning.
+        `boundary` say how levels are made, and are refused where they are there. Levels that a
+        selection has left empty are dropped with a warning.
+
+        A tree of several images is written with what lists them: one that was opened as what it
+        was, and one whose images are at ``/row/column/field`` as a plate. Where only the finest
+        level of an image is there, the others are made. The images are written first, then the
+        wells, and the group last. Mode "a" adds images to a plate or a series that is there, as
+        does `group`, the path of a well or a row of it; mode "w" replaces images one by one, of a
+        group that has no others.
 
         Raises
         ------
         OmeZarrError
             Where the levels are not one image: of the same dimensions, coarser and coarser, each
-            with its edges within one coarse pixel of the first one's.
+            with its edges within one coarse pixel of the first one's; or where it is not clear
+            which nodes are images.
+        OmeZarrFileExistsError
+            Where there is something that the mode does not allow to replace.
 
         Examples
         --------
@@ -534,10 +580,34 @@ class OmeZarrDataTreeAccessor:
         >>> tree = xr.open_datatree(path, engine="omezarr")
         >>> tree.sel(x=slice(5, 20)).omezarr.to_zarr(path + "-crop")
         """
+        from xarray_omezarr import ensembles
         from xarray_omezarr.progress import shown
         from xarray_omezarr.stream import Running
         from xarray_omezarr.write import Options, tree_labels, tree_levels, write_levels
 
+        options = Options(
+            mode=mode,
+            version=version,
+            levels=levels,
+            method=method or Options.method,
+            boundary=boundary or Options.boundary,
+            chunks=chunks,
+            shards=shards,
+            compressors=compressors,
+            existing_labels=existing_labels,
+            overwrite_labels=overwrite_labels,
+        )
+        running = Running(compute, shown(progress), fsync, resume)
+        if ensembles.applies(self._tree, image, store, group, storage_options):
+            return ensembles.write_tree(
+                self._tree,
+                image,
+                store,
+                group=group,
+                options=options,
+                running=running,
+                storage_options=storage_options,
+            )
         made = {"levels": levels, "method": method, "boundary": boundary}
         given = [f"{key}={value!r}" for key, value in made.items() if value is not None]
         if given:
@@ -553,16 +623,58 @@ class OmeZarrDataTreeAccessor:
             tree_labels(self._tree),
             store,
             group=group,
-            options=Options(
-                mode=mode,
-                version=version,
-                chunks=chunks,
-                shards=shards,
-                compressors=compressors,
-                existing_labels=existing_labels,
-                overwrite_labels=overwrite_labels,
-            ),
+            options=options,
             name=title if isinstance(title, str) else None,
-            running=Running(compute, shown(progress), fsync, resume),
+            running=running,
             storage_options=storage_options,
         )
+
+    def join_csv(
+        self,
+        table: object,
+        *,
+        on: str | tuple[str, str],
+        columns: Columns | None = None,
+        dtypes: Types | None = None,
+        overwrite: bool = False,
+        errors: Literal["raise", "coerce"] = "raise",
+        duplicates: Literal["raise", "first", "last"] = "raise",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataTree:
+        """Join the columns of a plate map to the wells of a plate, as coordinates of its nodes.
+
+        The parameters are those of `Dataset.omezarr.join_csv`. Each node that says which well it is
+        of, as those of a plate do, gets what the table says of that well, as scalars. The report of
+        the join stands in a warning where something did not match;
+        `xarray_omezarr.platemaps.join_csv` gives it in any case.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there are no wells, a name may mean several of them, or the table is not as asked.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> field = samples.coins().assign_coords(well="A/1")
+        >>> tree = xr.DataTree.from_dict({"/A/1/0": field})
+        >>> drugs = pd.DataFrame({"well": ["A01"], "drug": ["taxol"]})
+        >>> tree.omezarr.join_csv(drugs, on="well")["A/1/0"].drug.item()
+        'taxol'
+        """
+        from xarray_omezarr import platemaps
+
+        joined, report = platemaps.join_csv(
+            self._tree,
+            table,
+            on=on,
+            columns=columns,
+            dtypes=dtypes,
+            overwrite=overwrite,
+            errors=errors,
+            duplicates=duplicates,
+            storage_options=storage_options,
+        )
+        if not report.complete:
+            warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+        return joined

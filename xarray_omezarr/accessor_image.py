@@ -36,6 +36,13 @@ class ImageAccessor(Generic[T]):
         return obj[coordinates.find_image(obj)]
 
     @property
+    def _field(self) -> xr.DataArray:
+        """The image; of the fields of a plate the first, whose pixels and channels all have."""
+        from xarray_omezarr import slots
+
+        return slots.one_field(self._image)
+
+    @property
     def scale(self) -> dict[str, float]:
         """The pixel size along each dimension but the channel's, read off the coordinates.
 
@@ -51,7 +58,7 @@ class ImageAccessor(Generic[T]):
         >>> samples.coins().omezarr.scale
         {'y': 0.65, 'x': 0.65}
         """
-        return {name: scale for name, (scale, _) in coordinates.geometry_of(self._image).items()}
+        return {name: scale for name, (scale, _) in coordinates.geometry_of(self._field).items()}
 
     @property
     def translation(self) -> dict[str, float]:
@@ -67,7 +74,7 @@ class ImageAccessor(Generic[T]):
         >>> samples.coins().isel(x=slice(100, None)).omezarr.translation
         {'y': 0.0, 'x': 65.0}
         """
-        return {name: first for name, (_, first) in coordinates.geometry_of(self._image).items()}
+        return {name: first for name, (_, first) in coordinates.geometry_of(self._field).items()}
 
     @property
     def units(self) -> dict[str, str | None]:
@@ -80,7 +87,7 @@ class ImageAccessor(Generic[T]):
         """
         return {
             axis.name: axis.unit
-            for axis in coordinates.axes_of(self._image, coordinates.memory_of(self._image).axes)
+            for axis in coordinates.axes_of(self._field, coordinates.memory_of(self._field).axes)
             if not axis.is_channel
         }
 
@@ -122,7 +129,7 @@ class ImageAccessor(Generic[T]):
         array([0. , 0.5, 1. , 1.5])
         """
         new = coordinates.rescaled(
-            self._image, {**(scale or {}), **scale_kwargs}, translation or {}, units or {}
+            self._field, {**(scale or {}), **scale_kwargs}, translation or {}, units or {}
         )
         return self._obj.assign_coords(new)
 
@@ -165,7 +172,7 @@ class ImageAccessor(Generic[T]):
         """
         return self._obj.assign_coords(
             coordinates.renamed_channels(
-                self._image, names=names, colors=colors, windows=windows, active=active
+                self._field, names=names, colors=colors, windows=windows, active=active
             )
         )
 
@@ -187,7 +194,7 @@ class ImageAccessor(Generic[T]):
         >>> half.omezarr.snap().x.values[:3]
         array([0.325, 1.625, 2.925])
         """
-        return self._obj.assign_coords(coordinates.snapped(self._image))
+        return self._obj.assign_coords(coordinates.snapped(self._field))
 
     # ── coordinate systems ───────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xarray_omezarr.errors import OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ class LabelsAccessor:
         self,
         table: object,
         *,
-        label: str,
+        label: str | None = None,
         on: str | tuple[str, str],
         columns: Columns | None = None,
         dtypes: Types | None = None,
@@ -105,31 +105,36 @@ class LabelsAccessor:
         ids: ArrayLike | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
-        """Join the columns of a table to the labels of a label image, as variables.
+        """Join the columns of a table to the labels of a label image, or to the wells of a plate.
+
+        What is known of labels becomes variables; what is known of wells, coordinates along them.
 
         The report of the join stands in a warning where something did not match;
-        `xarray_omezarr.joins.join_csv` gives it in any case.
+        `xarray_omezarr.joins.join_csv`, and `xarray_omezarr.platemaps.join_csv` for wells, give it
+        in any case.
 
         Parameters
         ----------
         table : str, os.PathLike, file or pandas.DataFrame
             A path, a URL that fsspec knows, an open file or a table; compressed or not.
-        label : str
-            The name of the label image.
+        label : str, optional
+            The name of the label image; without it rows are about wells.
         on : str or (str, str)
             The column that holds the label values; or that and the property it is matched with.
+            For wells the column that names them, as A1, A01, A/1 or a1; or that of the row and that
+            of the column.
         columns : sequence or mapping of str, optional
             Which columns, or their new names as well; by default all.
         dtypes : mapping of str, optional
             Types, where pandas' guess is not wanted: NumPy's, or "d", "l", "s" and "b".
         how : {"left", "inner", "right", "outer"}
-            Which labels there are afterwards, as in `pandas.merge`.
+            Which labels there are afterwards, as in `pandas.merge`. Wells stay all.
         overwrite : bool, default False
             Whether a property of the same name is replaced.
         errors : {"raise", "coerce"}
             Whether a value that does not parse is an error, or missing.
         duplicates : {"raise", "first", "last"}
-            Which of several rows of a label counts.
+            Which of several rows of a label or a well counts.
         ids : array_like of int, optional
             The label values, where neither properties nor colours say them; by default they are
             read from the pixels, block by block.
@@ -139,12 +144,13 @@ class LabelsAccessor:
         Returns
         -------
         xarray.Dataset
-            A new object with one variable `<label>_<column>` for each column.
+            A new object with one variable `<label>_<column>` for each column, or one coordinate
+            `<column>` for wells.
 
         Raises
         ------
         OmeZarrError
-            Where a column, the label image or a value is not as asked.
+            Where a column, the label image, a well or a value is not as asked.
 
         Examples
         --------
@@ -153,23 +159,47 @@ class LabelsAccessor:
         >>> ds = samples.coins().omezarr.join_csv(cells, label="coins", on="cell")
         >>> ds.coins_kind.sel(coins_id=2).item()
         'obol'
-        """
-        from xarray_omezarr import joins
 
-        joined, report = joins.join_csv(
-            self._obj,
-            table,
-            label=label,
-            on=on,
-            columns=columns,
-            dtypes=dtypes,
-            how=how,
-            overwrite=overwrite,
-            errors=errors,
-            duplicates=duplicates,
-            ids=ids,
-            storage_options=storage_options,
-        )
+        >>> wells = pd.DataFrame({"well": ["A1", "a02"], "drug": ["none", "taxol"]})
+        >>> plate = samples.coins().expand_dims(well=["A/1", "A/2"])
+        >>> plate.omezarr.join_csv(wells, on="well").drug.sel(well="A/2").item()
+        'taxol'
+        """
+        from xarray_omezarr import joins, platemaps
+
+        if label is None:
+            if ids is not None or how != "left":
+                msg = (
+                    "ids= and how= are about labels: name the label image by label=. Wells are all "
+                    "kept; choose among them afterwards."
+                )
+                raise OmeZarrError(msg)
+            joined, report = platemaps.join_csv(
+                self._obj,
+                table,
+                on=on,
+                columns=columns,
+                dtypes=dtypes,
+                overwrite=overwrite,
+                errors=errors,
+                duplicates=duplicates,
+                storage_options=storage_options,
+            )
+        else:
+            joined, report = joins.join_csv(
+                self._obj,
+                table,
+                label=label,
+                on=on,
+                columns=columns,
+                dtypes=dtypes,
+                how=how,
+                overwrite=overwrite,
+                errors=errors,
+                duplicates=duplicates,
+                ids=ids,
+                storage_options=storage_options,
+            )
         if not report.complete:
             warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
         return joined

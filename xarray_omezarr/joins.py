@@ -36,7 +36,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class JoinReport:
-    """What came of joining a table to labels."""
+    """What came of joining a table to labels, or to wells, which then stand for labels here."""
 
     table: str
     """What the table is called."""
@@ -66,6 +66,8 @@ class JoinReport:
     """The first labels without a row."""
     updated: tuple[str, ...] = ()
     """The label images whose metadata were written, where they were."""
+    what: str = "label"
+    """What rows are about: "label" or "well"."""
 
     @property
     def rows_without_label(self) -> int:
@@ -87,22 +89,23 @@ class JoinReport:
     def __str__(self) -> str:
         head = (
             f"{self.table} joined by '{self.on}' to '{self.to}': {self.matched_rows:,} of "
-            f"{self.rows:,} rows match, {self.matched_labels:,} of {self.labels:,} labels have a "
-            "row."
+            f"{self.rows:,} rows match, {self.matched_labels:,} of {self.labels:,} {self.what}s "
+            "have a row."
         )
         lines = [head]
         if self.rows_without_label:
             shown = _some(self.unmatched_rows, self.rows_without_label)
-            lines.append(f"rows without a label: {self.rows_without_label:,}{shown}")
+            lines.append(f"rows without a {self.what}: {self.rows_without_label:,}{shown}")
         if self.labels_without_row:
             shown = _some(self.unmatched_labels, self.labels_without_row)
-            lines.append(f"labels without a row: {self.labels_without_row:,}{shown}")
+            lines.append(f"{self.what}s without a row: {self.labels_without_row:,}{shown}")
         if self.duplicates:
             lines.append(f"rows passed over for another of the same: {self.duplicates:,}")
         for name, count in self.coerced.items():
             lines.append(f"values of '{name}' that did not parse, and are missing: {count:,}")
         names = [f"{n} (overwritten)" if n in self.overwritten else n for n in self.columns]
-        lines.append(f"properties: {', '.join(names)}")
+        properties = "properties" if self.what == "label" else "coordinates"
+        lines.append(f"{properties}: {', '.join(names)}")
         if self.updated:
             lines.append(f"updated: {', '.join(self.updated)}")
         return "\n  ".join(lines)
@@ -152,14 +155,27 @@ def index_of(sheet: Sheet, kind: str, duplicates: Duplicates) -> Index:
     OmeZarrError
         Where several rows are about the same, unless it is said which one is taken.
     """
+    values, valid = sheets.keys(sheet, kind)
+    if kind == "i":
+        values = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64)
+    return index_rows(sheet, values, valid, duplicates)
+
+
+def index_rows(
+    sheet: Sheet, values: NDArray[Any], valid: NDArray[np.bool_], duplicates: Duplicates
+) -> Index:
+    """Index the rows of a table by what they are about, where they say it.
+
+    Raises
+    ------
+    OmeZarrError
+        Where several rows are about the same, unless it is said which one is taken.
+    """
     import pandas as pd
 
     if duplicates not in ("raise", "first", "last"):
         msg = f"duplicates={duplicates!r} is not known; expected 'raise', 'first' or 'last'."
         raise OmeZarrError(msg)
-    values, valid = sheets.keys(sheet, kind)
-    if kind == "i":
-        values = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64)
     rows = np.arange(len(values)) if valid.all() else np.flatnonzero(valid)
     index = pd.Index(values if valid.all() else values[rows])
     if index.is_unique:
@@ -281,7 +297,7 @@ def join_csv(
     )
     overwritten = check_collisions(
         sheet, [*known.columns, *(k for item in known.extra.values() for k in item)],
-        overwrite=overwrite, what=f"The label image '{label}' has",
+        overwrite=overwrite, what=f"The label image '{label}' has properties",
     )  # fmt: skip
     known = _with_ids(ds, label, known, ids, sheet)
     targets, valid = _targets(known, to, label)
@@ -337,7 +353,7 @@ def check_collisions(
     if collisions and not overwrite:
         names = ", ".join(f"'{name}'" for name in collisions)
         msg = (
-            f"{what} properties {names} already. Replace them by overwrite=True, leave the columns "
+            f"{what} {names} already. Replace them by overwrite=True, leave the columns "
             "out by columns=[...], or give them other names by columns={'column': 'property'}."
         )
         raise OmeZarrError(msg)
@@ -425,8 +441,10 @@ def _targets(known: Properties, to: str, label: str) -> tuple[NDArray[Any], NDAr
     return values, column.where_present()
 
 
-def first_unmatched(sheet: Sheet, index: Index, found: NDArray[np.intp]) -> tuple[object, ...]:
-    """Give what the first rows that are about no label say."""
+def first_unmatched(
+    sheet: Sheet, index: Index, found: NDArray[np.intp], said: Sequence[object] | None = None
+) -> tuple[object, ...]:
+    """Give what the first rows that are about no label say: in their column, or what is given."""
     without = np.ones(len(sheet.frame), bool)
     without[found[found >= 0]] = False
     if index.duplicates:
@@ -434,6 +452,8 @@ def first_unmatched(sheet: Sheet, index: Index, found: NDArray[np.intp]) -> tupl
         once[index.rows] = True
         without &= once
     rows = np.flatnonzero(without)[:_SHOWN]
+    if said is not None:
+        return tuple(said[row] for row in rows.tolist())
     return tuple(sheet.frame[sheet.on].iloc[rows].tolist())
 
 

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 #: The dimension of a table on its own.
 ID = "id"
 COLOR = "color"
-_PRESENT = "_present"
+PRESENT = "_present"
 #: What stands for "/" in the name of a variable, where neither netCDF nor a tree takes one.
-_SLASH = "\u2215"
+SLASH = "\u2215"
 
 
 # ── Properties → variables ───────────────────────────────────────────────────────────────────────
@@ -58,10 +58,10 @@ def variables(label: str, p: Properties) -> tuple[dict[str, xr.Variable], dict[s
     """
     dim = f"{label}_{ID}"
     data: dict[str, xr.Variable] = {}
-    names = {key.replace("/", _SLASH) for key in p.columns}
+    names = {key.replace("/", SLASH) for key in p.columns}
     for key, column in p.columns.items():
         attrs = {"long_name": key} if "/" in key else {}
-        data.update(_spread(f"{label}_{_variable_name(key, names)}", dim, column, attrs))
+        data.update(spread(f"{label}_{_variable_name(key, names)}", dim, column, attrs))
     kept = {key: dict(value) for key, value in
             (("extra", p.extra), ("color_extra", p.color_extra)) if value}  # fmt: skip
     coords = {dim: xr.Variable((dim,), p.ids, None, {"omezarr": kept} if kept else None)}
@@ -70,7 +70,7 @@ def variables(label: str, p: Properties) -> tuple[dict[str, xr.Variable], dict[s
     return data, coords
 
 
-def _spread(
+def spread(
     name: str, dim: str, column: Column, attrs: dict[str, Any] | None = None
 ) -> dict[str, xr.Variable]:
     """Make the variable of a column, and one that says what is present if NaN cannot say it."""
@@ -83,7 +83,7 @@ def _spread(
         return {name: xr.Variable((dim,), values, attrs, encoding)}
     return {
         name: xr.Variable((dim,), values, attrs),
-        f"{name}{_PRESENT}": xr.Variable((dim,), present),
+        f"{name}{PRESENT}": xr.Variable((dim,), present),
     }
 
 
@@ -97,10 +97,10 @@ def _variable_name(key: str, keys: Collection[str]) -> str:
 
     A property `id` becomes `id_`, and so does `area_present` become `area_present_` beside `area`.
     """
-    name = key.replace("/", _SLASH)
+    name = key.replace("/", SLASH)
     base = name.rstrip("_")
     own = base in (ID, COLOR)
-    flag = base.endswith(_PRESENT) and base.removesuffix(_PRESENT) in keys
+    flag = base.endswith(PRESENT) and base.removesuffix(PRESENT) in keys
     return f"{name}_" if own or flag else name
 
 
@@ -108,11 +108,11 @@ def _property_name(name: str, variable: xr.Variable, names: Collection[str]) -> 
     """Give the name of a variable's property: the way back."""
     base = name.rstrip("_")
     own = base in (ID, COLOR)
-    flag = base.endswith(_PRESENT) and base.removesuffix(_PRESENT) in names
+    flag = base.endswith(PRESENT) and base.removesuffix(PRESENT) in names
     if name != base and (own or flag):
         name = name[:-1]
     long_name = variable.attrs.get("long_name")
-    if isinstance(long_name, str) and long_name.replace("/", _SLASH) == name:
+    if isinstance(long_name, str) and long_name.replace("/", SLASH) == name:
         return long_name
     return name
 
@@ -157,13 +157,13 @@ def _properties(found: Mapping[str, xr.Variable], index: xr.Variable, label: str
     colors = found.pop(COLOR, None)
     columns: dict[str, Column] = {}
     for name, variable in found.items():
-        base = name.removesuffix(_PRESENT)
+        base = name.removesuffix(PRESENT)
         if base != name and base in found and variable.dtype == bool:
             continue
-        flag = found.get(f"{name}{_PRESENT}")
+        flag = found.get(f"{name}{PRESENT}")
         present = None if flag is None or flag.dtype != bool else np.asarray(flag.values)
         key = _property_name(name, variable, found)
-        columns[key] = _column(variable, present, f"the property '{key}' of label '{label}'")
+        columns[key] = column_from(variable, present, f"the property '{key}' of label '{label}'")
     kept = index.encoding.get("omezarr")
     kept = kept if isinstance(kept, dict) else {}
     here = set(ids.tolist())
@@ -208,7 +208,14 @@ def _beyond(ids: NDArray[Any]) -> bool:
     return bool(ids.size) and int(ids.max()) >= 2**63
 
 
-def _column(variable: xr.Variable, present: NDArray[np.bool_] | None, what: str) -> Column:
+def column_from(variable: xr.Variable, present: NDArray[np.bool_] | None, what: str) -> Column:
+    """Make a column of a variable, and of what says where it has values.
+
+    Raises
+    ------
+    OmeZarrError
+        Where its values are none that JSON has, all of one kind.
+    """
     values = np.asarray(variable.values)
     if values.dtype.kind in "biu":
         return Column(values, present)
@@ -374,7 +381,7 @@ def _of_frame(frame: pd.DataFrame) -> xr.Dataset:
         if name == COLOR:
             made[name] = xr.Variable((ID,), frame[key].astype(object).to_numpy())
         elif name not in made:
-            made.update(_spread(name, ID, sheets.guessed(frame[key], name)))
+            made.update(spread(name, ID, sheets.guessed(frame[key], name)))
     return xr.Dataset(made, {ID: np.asarray(frame.index)})
 
 
