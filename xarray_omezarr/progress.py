@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from dask.delayed import Delayed
 
@@ -43,19 +44,31 @@ def compute(task: Delayed, blocks: Mapping[Hashable, int], *, here: bool, bar: b
 
     total = sum(blocks.values())
     with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024) as shown_bar:
-        client = _client() if scheduler is None else None
-        if client is None:
+        found = client() if scheduler is None else None
+        if found is None:
             with _callback(blocks, shown_bar):
                 run(**by)
             return
         from distributed import as_completed
 
-        *written, last = client.get(task.dask, [*blocks, task.key], sync=False)
+        *written, last = found.get(task.dask, [*blocks, task.key], sync=False)
         for future in as_completed(written):
             shown_bar.update(blocks[future.key])
             # What it handed on is wanted no longer by anybody here.
             future.release()
         last.result()
+
+
+@contextmanager
+def counting(total: int, unit: str, *, bar: bool) -> Iterator[Callable[[int], object]]:
+    """Show a bar of how many of some things are done; it is advanced by what this gives."""
+    if not (bar and (sys.stderr.isatty() or _in_notebook())):
+        yield lambda _: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit=unit) as shown_bar:
+        yield shown_bar.update
 
 
 def elsewhere() -> bool:
@@ -95,8 +108,10 @@ def _scheduler(*, here: bool) -> Callable[..., Any] | None:
     return named
 
 
-def _client() -> Any:  # noqa: ANN401 - a distributed.Client, where that is installed
+def client() -> Any:  # noqa: ANN401 - a distributed.Client, where that is installed
     """Give the client of a cluster, if one is active."""
+    if "distributed" not in sys.modules:
+        return None
     import dask.base
 
     base: Any = dask.base
