@@ -674,7 +674,7 @@ def large(tmp_path: Path) -> tuple[xr.Dataset, int]:
 
 
 def test_copies(large: tuple[xr.Dataset, int]) -> None:
-    import cloudpickle  # type: ignore[import-untyped]
+    import cloudpickle
 
     ds, expected = large
     copies = [

@@ -26,14 +26,23 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zarr.core.buffer import cpu
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, StorePath
 
 from tests.helpers import Log, WatchedStore, axis
-from xarray_omezarr import OmeZarrError, OmeZarrWarning, spec, validate
+from xarray_omezarr import (
+    OmeZarrError,
+    OmeZarrWarning,
+    spec,
+    transform_points,
+    update_metadata,
+    upgrade,
+    validate,
+    wells,
+)
 from xarray_omezarr.guess import peek
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from tests.helpers import Document, Place
@@ -46,12 +55,14 @@ MUTANTS = int(os.environ.get("HOSTILE_MUTANTS", "1000"))
 HOME = "data/here"
 #: No mutant of these small hierarchies needs more.
 MOST_REQUESTS = 400
+#: How many characters of a failing mutant's files are shown.
+LONGEST_REPR = 16_000
 MEBI = 2**20
 
 VERSIONS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.9.dev1")
 ROOTS = ("plate", "series", "scene")
 IMAGE = "A/1/0"
-GROUPS = (IMAGE, IMAGE, IMAGE, f"{IMAGE}/labels/cells", f"{IMAGE}/labels", "A/1", None)
+GROUPS = (IMAGE, IMAGE, IMAGE, f"{IMAGE}/labels/cells", f"{IMAGE}/labels", "A/1", None, None, None)
 
 
 # ── valid hierarchies ────────────────────────────────────────────────────────────────────────────
@@ -255,6 +266,11 @@ odd = st.one_of(
 )
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut what is too long, and say how much of it is gone."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more)"
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A hierarchy with something wrong in it, and the group of it that is opened."""
@@ -263,13 +279,17 @@ class Mutant:
     group: str | None
 
     def __repr__(self) -> str:
-        # A failing one is to be read by people.
-        files = {name: content[:2000] for name, content in self.files.items()}
-        return f"Mutant({files}, {self.group!r})"
+        # A failing one is to be read by people, and hypothesis warns of one that is too long.
+        most = LONGEST_REPR // max(1, len(self.files))
+        files = ", ".join(
+            f"{name!r}: {shortened(repr(content), most)}" for name, content in self.files.items()
+        )
+        return f"Mutant({{{files}}}, {self.group!r})"
 
-    def store(self, log: Log) -> WatchedStore:
-        """Lay it down among files that are none of its business."""
-        secrets = ("secret", "data/secret", "data", "", f"{HOME}/../secret", "etc")
+    def store(self, log: Log, *, astray: bool = True) -> WatchedStore:
+        """Lay it down among files that are none of its business, one of an odd name among them."""
+        secrets = ["secret", "data/secret", "data", "", "etc"]
+        secrets += [f"{HOME}/../secret"] if astray else []
         foreign = {f"{at}/zarr.json".lstrip("/"): b'{"node_type": "group"}' for at in secrets}
         files = foreign | {f"{HOME}/{key}": content for key, content in self.files.items()}
         return WatchedStore(
@@ -430,10 +450,61 @@ def try_validation(place: Place, group: str | None) -> None:
         json.loads(report.to_json())
 
 
-def check_requests(log: Log) -> None:
+def try_screens(place: Place, group: str | None) -> None:
+    """Do to a plate, a series or a scene what is done to many images at once."""
+    with accepted():
+        table = wells(place, group=group, positions=True, shapes=True)
+        assert repr(table)
+    with accepted():
+        few = xr.open_datatree(
+            place, engine="omezarr", group=group, wells=wells(place, group=group), level=0,
+            labels=True,
+        )  # fmt: skip
+        assert repr(few)
+    ways: list[Document] = [{"stack": "well"}, {"stack": ("row", "column"), "fill_value": 0}]
+    for options in ways:
+        with accepted():
+            check_dataset(xr.open_dataset(place, engine="omezarr", group=group, **options))
+
+
+def try_points(place: Place, group: str | None) -> None:
+    """Bring points from the pixels of a hierarchy's images to wherever it says that they are."""
+    for source, target in (
+        ("0", "physical"),
+        ("1", "world"),
+        ((IMAGE, "physical"), "world"),
+        ("world", (IMAGE, "0")),
+    ):
+        with accepted():
+            points = transform_points(place, np.ones((2, 3)), source, target, group=group)
+            assert points.shape[0] == 2
+
+
+def try_changes(place: Place, **wanted: Json) -> None:
+    """Change what a hierarchy says."""
+    with accepted():
+        first = update_metadata(place, dry_run=True, **wanted)
+        assert str(update_metadata(place, **wanted)) == str(first)
+        # What has been changed is so, whatever else there is.
+        assert not update_metadata(place, **wanted).files
+
+
+def try_versions(place: Place, version: str, *, lossy: bool) -> None:
+    """Bring a hierarchy to another version, somewhere else and then in place."""
+    with accepted():
+        upgrade(place, MemoryStore(), version=version, lossy=lossy)
+    with accepted():
+        upgrade(place, version=version, lossy=lossy)
+
+
+#: Consolidated metadata of the groups above: they hold a copy of what is changed.
+ABOVE = {f"{at}{file}" for at in ("", "data/") for file in (".zmetadata", "zarr.json")}
+
+
+def check_requests(log: Log, most: int = MOST_REQUESTS, above: Collection[str] = ()) -> None:
     """Check that nothing outside the hierarchy was asked for, and not too much of it."""
-    assert len(log.requests) <= MOST_REQUESTS
-    for key in set(log.keys()):
+    assert len(log.requests) <= most
+    for key in {*log.keys()} - {*above}:
         seen = unquote(key)
         assert f"{seen}/".startswith(f"{HOME}/"), key
         assert not re.search(r"(^|/)\.\.?(/|$)|\\|[\x00-\x1f]", seen), key
@@ -466,6 +537,41 @@ def test_mutants(mutant: Mutant) -> None:
         try_all(mutant.store(log), group)
         try_validation(mutant.store(log), group)
     check_requests(log)
+
+
+@settings(many, max_examples=max(1, MUTANTS // 4))
+@given(mutants())
+def test_mutants_of_plates(mutant: Mutant) -> None:
+    log = Log()
+    with bounded(512 * MEBI):
+        try_screens(mutant.store(log), HOME)
+    check_requests(log)
+
+
+CHANGES: list[Document] = [
+    {"repair": True},
+    {"name": "other"},
+    {"scale": {"y": 2.0}, "units": "nanometer"},
+    {"colors": ["00FF00", "FF0000"], "names": ["one", "two"]},
+]
+
+
+@settings(many, max_examples=max(1, MUTANTS // 10))
+@given(mutants(), st.sampled_from(CHANGES), st.sampled_from(["0.4", "0.5", "0.6"]), st.booleans())
+def test_mutants_are_changed_or_refused(
+    mutant: Mutant,
+    wanted: Document,
+    version: str,
+    lossy: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    log = Log()
+    with bounded(512 * MEBI):
+        try_points(mutant.store(log), f"{HOME}/{mutant.group}" if mutant.group else HOME)
+        try_changes(StorePath(mutant.store(log), HOME), **wanted)
+        # What no other version has a name for is encoded anew, for as long as there are pixels.
+        if not re.search(rb'"shape": \[[^\]]*\d{5}', b" ".join(mutant.files.values())):
+            try_versions(StorePath(mutant.store(log, astray=False), HOME), version, lossy=lossy)
+    check_requests(log, 8 * MOST_REQUESTS, ABOVE)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -725,3 +831,11 @@ def test_deep_json_is_refused_whoever_calls() -> None:
         else:
             with pytest.raises(OmeZarrError, match=r"levels deep|no valid JSON"):
                 opened(store, f"{HOME}/{IMAGE}")
+
+
+def test_mutants_are_shown_in_short() -> None:
+    files = {f"{i}/zarr.json": bytes(10**5) for i in range(12)}
+    shown = repr(Mutant(files, "A/1"))
+    assert len(shown) < 20_000
+    assert all(repr(name) in shown for name in files)
+    assert repr(Mutant({"zarr.json": b"{}"}, None)) == "Mutant({'zarr.json': b'{}'}, None)"

@@ -37,7 +37,8 @@ def list_keys(place: Place) -> list[str]:
     Raises
     ------
     OmeZarrError
-        Where the store cannot list them.
+        Where the store cannot list them, or one of them leads elsewhere: as "../file" does, once
+        it is copied to a disk.
     """
     prefix = f"{place.path}/" if place.path else ""
 
@@ -52,7 +53,12 @@ def list_keys(place: Place) -> list[str]:
     if not found:
         msg = f"{place.name} does not list its files. Copy it to a place that does, like a disk."
         raise OmeZarrError(msg)
-    return sorted(key.removeprefix(prefix) for key in found)
+    keys = sorted(key.removeprefix(prefix) for key in found)
+    for key in keys:
+        if not spec.leads_below(key):
+            msg = f"{place.name} holds {key!r:.80}, which leads out of it. Remove or rename that."
+            raise OmeZarrError(msg)
+    return keys
 
 
 def copy_keys(source: Place, target: Place, names: Mapping[str, str], size: int) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import joins, properties, sheets, spec
+from xarray_omezarr import joins, plates, properties, sheets, spec
 from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.joins import JoinReport
@@ -230,7 +230,7 @@ def find(place: Place, label: str | None) -> list[Field]:
     if kind == "labels":
         return _of_images(place, [""], label, "The image", folder="")
     if kind == "well":
-        return _of_images(place, _fields(node), label, "The well")
+        return _of_images(place, _fields(place, node), label, "The well")
     if kind == "plate":
         return _of_images(place, _of_plate(place, node), label, "The plate")
     what = "a series of images" if kind == "series" else "no OME-Zarr image"
@@ -249,32 +249,34 @@ def _is_label(place: Place, node: Node) -> bool:
     return "labels" in parts[:-1]
 
 
-def _fields(node: Node) -> list[str]:
+def _fields(place: Place, node: Node) -> list[str]:
     """Give the paths of the fields of a well."""
     well = spec.ome_attributes(node.attributes, node.zarr_format).get("well")
     images = well.get("images") if isinstance(well, dict) else None
-    return _paths(images) or ["0"]
+    return _paths(images, "images", place) or ["0"]
 
 
-def _paths(objects: object) -> list[str]:
-    paths = [item.get("path") for item in objects if isinstance(item, dict)] if isinstance(
-        objects, list
-    ) else []  # fmt: skip
-    inside = [p.strip("/") for p in paths if isinstance(p, str)]
-    return [p for p in inside if p and not {"", ".", ".."} & set(p.split("/"))]
+def _paths(objects: object, key: str, place: Place) -> list[str]:
+    if not isinstance(objects, list):
+        return []
+    plates.check_count(objects, key, place.name)
+    paths = [item.get("path") for item in objects if isinstance(item, dict)]
+    inside = dict.fromkeys(p.strip("/") for p in paths if isinstance(p, str))
+    return [path for path in inside if spec.leads_below(path)]
 
 
 def _of_plate(place: Place, node: Node) -> list[str]:
     """Give the paths of all fields of a plate."""
     plate = spec.ome_attributes(node.attributes, node.zarr_format).get("plate")
-    wells = _paths(plate.get("wells") if isinstance(plate, dict) else None)
+    wells = _paths(plate.get("wells") if isinstance(plate, dict) else None, "wells", place)
     fields: list[str] = []
     for well, found in zip(wells, _fetch(place, wells), strict=True):
         # "wells that have no group" are empty; one that says nothing has its first field.
         if found is not None:
-            fields += [f"{well}/{field}" for field in _fields(found)]
+            fields += [f"{well}/{field}" for field in _fields(place.below(well), found)]
         else:
             fields.append(f"{well}/0")
+        plates.check_count(fields, "images", place.name, most=plates.MOST_FIELDS)
     return fields
 
 
@@ -291,7 +293,7 @@ def _of_images(
             )
             raise OmeZarrError(msg)
         (label,) = names
-    if {"", ".", ".."} & set(label.split("/")):
+    if not spec.leads_below(label):
         msg = f"label={label!r} is not the name of a label image."
         raise OmeZarrError(msg)
     paths = [join(image, folder, label) for image in images]
@@ -488,7 +490,10 @@ class _Update:
     def _check_collisions(self, field: Field, objects: Objects) -> None:
         known = _keys_of(objects)
         collisions = joins.check_collisions(
-            self.sheet, known, overwrite=self.overwrite, what=f"{field.place.name} has the"
+            self.sheet,
+            known,
+            overwrite=self.overwrite,
+            what=f"{field.place.name} has the properties",
         )
         self._overwritten.update(dict.fromkeys(collisions))
 

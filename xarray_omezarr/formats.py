@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from xarray_omezarr import spec
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeGuard
 
 #: The numbers that both formats know.
 _TYPES = {
@@ -35,6 +37,47 @@ KNOWN = frozenset(
 
 class UnnamedError(OmeZarrError):
     """The other format has no name for how the chunks are stored: they must be encoded anew."""
+
+
+def flaw(array: Mapping[str, Any], zarr_format: int) -> str | None:
+    """Say what keeps metadata from describing an array at all, whatever its codecs and numbers.
+
+    Examples
+    --------
+    >>> flaw({"zarr_format": 2, "shape": [4, 4], "chunks": [2]}, 2)
+    "'chunks' is [2]; expected 2 numbers, each 1 or more"
+    """
+    shape, codecs = array.get("shape"), array.get("codecs", [])
+    if array.get("zarr_format") != zarr_format:
+        return f"'zarr_format' is {array.get('zarr_format')!r:.40}; expected {zarr_format}"
+    if not _are_counts(shape, 0):
+        return f"'shape' is {shape!r:.40}; expected numbers of pixels"
+    if not isinstance(codecs, list) or not all(isinstance(c, (dict, str)) for c in codecs):
+        return f"'codecs' is {codecs!r:.80}; expected a list"
+    return _flaw_of_chunks(array, zarr_format, len(shape))
+
+
+def _flaw_of_chunks(array: Mapping[str, Any], zarr_format: int, ndim: int) -> str | None:
+    key = "chunks" if zarr_format == spec.V2 else "chunk_shape"
+    try:
+        if zarr_format == spec.V2:
+            sizes = array[key]
+        else:
+            _, grid = array["chunk_key_encoding"], array["chunk_grid"]
+            # Only a regular grid says how large its chunks are by so many numbers.
+            sizes = grid["configuration"][key] if grid["name"] == "regular" else [1] * ndim
+        name, separator = chunk_keys(array)
+    except (AttributeError, KeyError, TypeError) as error:
+        return f"it does not say what its chunks are: {error!r:.80}"
+    if not _are_counts(sizes, 1) or len(sizes) != ndim:
+        return f"'{key}' is {sizes!r:.40}; expected {ndim} numbers, each 1 or more"
+    if separator not in [".", "/"]:
+        return f"the keys of its chunks are {name!r:.40}, separated by {separator!r:.40}"
+    return None
+
+
+def _are_counts(numbers: object, least: int) -> TypeGuard[list[int]]:
+    return isinstance(numbers, list) and all(type(n) is int and n >= least for n in numbers)
 
 
 def to_v3(

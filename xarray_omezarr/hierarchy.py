@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import dialects, documents, multiscale, spec, storage
+from xarray_omezarr import dialects, documents, formats, multiscale, plates, spec, storage
 from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
 
@@ -176,8 +176,10 @@ def _array(
             attributes = document.get("attributes") or {}
         else:
             continue
-        if not isinstance(document.get("shape"), list):
-            msg = f"{place.name}/{file}: 'shape' is {document.get('shape')!r:.40}; expected a list."
+        flaw = formats.flaw(document, zarr_format)
+        if flaw is not None or not isinstance(attributes, dict):
+            flaw = flaw or f"'attributes' is {attributes!r:.80}; expected an object"
+            msg = f"{place.name}/{file} describes no array: {flaw}. It must be mended or restored."
             raise OmeZarrError(msg)
         return Array(path, zarr_format, document, attributes, candidate.dims)
     return None
@@ -267,6 +269,13 @@ def _complete(
         fitted = (
             multiscale.fitted(image, len(there[0].shape), place=name, warn=warn) if there else image
         )
+        for array in there:
+            if len(array.shape) != len(fitted.dims):
+                msg = (
+                    f"{join(place.name, array.path)} has the shape {array.shape}; its image has "
+                    f"the axes {fitted.dims}. The metadata of one of them must be mended."
+                )
+                raise OmeZarrError(msg)
         images.append(fitted)
         own |= {array.path: replace(array, dims=fitted.dims) for array in there}
     return replace(group, images=tuple(images), arrays=tuple(own.values()))
@@ -288,12 +297,14 @@ def _children(
     series = spec.ome_attributes(group.attributes, group.zarr_format).get("series")
     if last == "OME" and isinstance(series, list):
         # "series: paths of the images, relative to the parent of OME" (0.4, bioformats2raw.layout).
+        plates.check_count(series, "series", place.name)
         for name in series:
             inner = spec.check_path(name, f"{place.name}: 'series'")
             yield join(above.strip("/"), inner), _Candidate("image")
     if candidate.next_in is not None and group.images:
         # "images MUST be in consecutive groups 0, 1, 2, …" (0.4, bioformats2raw.layout).
         number = int(group.path.rpartition("/")[2]) + 1
+        plates.check_count(range(number), "series", candidate.next_in or place.name)
         path = join(candidate.next_in, str(number))
         yield path, _Candidate("image", next_in=candidate.next_in)
 
@@ -316,7 +327,10 @@ def _named(place: Place, group: Group, candidate: _Candidate) -> Iterator[tuple[
         yield "OME", _Candidate()
         yield "0", _Candidate("image", next_in=group.path)
     elif "scene" in ome:
-        for name in (*storage.list_groups(place), *_scene_paths(ome["scene"], place)):
+        for name in (
+            *storage.list_groups(place),
+            *plates.scene_paths(ome["scene"], place=place.name),
+        ):
             yield name, _Candidate("image")
 
 
@@ -331,21 +345,12 @@ def _of_image(place: Place, group: Group) -> Iterator[tuple[str, _Candidate]]:
             yield join("labels", name), _Candidate("image", label_of=group.path)
 
 
-def _scene_paths(scene: object, place: Place) -> Iterator[str]:
-    """Give the paths of the images that the transformations of a scene begin and end in (0.6)."""
-    entries = scene.get("coordinateTransformations") if isinstance(scene, dict) else None
-    for entry in entries if isinstance(entries, list) else ():
-        ends = (entry.get("input"), entry.get("output")) if isinstance(entry, dict) else ()
-        for end in ends:
-            if isinstance(end, dict) and end.get("path"):
-                yield spec.check_path(end["path"], f"{place.name}: a path of 'scene'")
-
-
 def _paths(about: object, key: str, place: Place) -> list[str]:
     listed = about.get(key) if isinstance(about, dict) else None
     if not isinstance(listed, list):
         msg = f"{place.name}: '{key}' is {listed!r:.40}; expected a list of objects with a path."
         raise OmeZarrError(msg)
+    plates.check_count(listed, key, place.name)
     return [
         spec.check_path(one.get("path") if isinstance(one, dict) else one, f"{place.name}: '{key}'")
         for one in listed

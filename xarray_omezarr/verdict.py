@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: So many groups and arrays are looked at; what a document names may be without end.
 _MOST: Final = 100_000
+#: So many places are told of that break one rule between files, like wells that are missing.
+_MOST_FOUND: Final = 1000
 #: So many tasks have their files fetched side by side.
 _TOGETHER: Final = 256
 #: So many numbered groups are looked for at a time where nothing lists the images of a series.
@@ -186,8 +188,11 @@ class _Walk:
         self.groups = 0
         self.arrays = 0
         self.consolidated: Mapping[str, object] | None = None
+        self.compared: set[str] = set()
         self.references: list[tuple[str, str, str]] = []
         self.systems: dict[str, set[str]] = {}
+        #: How often each rule was found broken between files.
+        self.counts: dict[int, int] = {}
 
     def report(self) -> Report:
         """Give what has come of it."""
@@ -200,7 +205,7 @@ class _Walk:
         from xarray_omezarr import inventory
 
         read: dict[str, bytes | OmeZarrError | None] = {}
-        waiting = [_Task(["zarr.json", "labels/zarr.json"], self._root)]
+        waiting = [_Task(["zarr.json"], self._root)]
         while waiting:
             batch, waiting = waiting[-_TOGETHER:], waiting[:-_TOGETHER]
             keys = dict.fromkeys(itertools.chain.from_iterable(task.keys for task in batch))
@@ -215,6 +220,7 @@ class _Walk:
                 self._find(arrays_.CUT_SHORT, "", "", told)
                 break
         self._compare_labels()
+        self._compare_rest()
         for scene, path, name in self.references:
             if name not in self.systems.get(path, {name}):
                 self._find(
@@ -222,15 +228,17 @@ class _Walk:
                 )
 
     def _find(self, rule: Rule, file: str, pointer: str, found: str) -> None:
-        self.findings.append(rule.broken(self.version or "0.5", file, pointer, found))
+        self.counts[id(rule)] = count = self.counts.get(id(rule), 0) + 1
+        if count <= _MOST_FOUND:
+            self.findings.append(rule.broken(self.version or "0.5", file, pointer, found))
 
     # ── groups ───────────────────────────────────────────────────────────────────────────────────
 
     def _root(self, got: Sequence[bytes | OmeZarrError | None]) -> Iterable[_Task]:
-        found, labels = got
+        (found,) = got
         if isinstance(found, OmeZarrError):
             msg = f"{self.place.name} {found}"
-            raise OmeZarrError(msg)
+            raise type(found)(msg)
         document = self._parsed("zarr.json", found) if found is not None else {}
         if found is not None and document is None:
             self.version = self.version or "0.5"
@@ -240,7 +248,9 @@ class _Walk:
             self._begin(3, attributes, (document or {}).get("consolidated_metadata"))
             if self._local(".zattrs"):
                 self._find(arrays_.BOTH, ".zattrs", "", "a .zattrs beside the zarr.json")
-            return self._group("", None, document or {}, labels)
+            below = _Task(["labels/zarr.json"], lambda got: self._labels("", got[0]))
+            labelled = "multiscales" in spec.ome_attributes(attributes, 3)
+            return [*self._group("", None, document or {}, None), *([below] if labelled else [])]
         wanted = [".zattrs", ".zmetadata", "labels/.zattrs"]
         return [_Task(wanted, partial(self._old_root, document if found is not None else None))]
 
@@ -393,7 +403,8 @@ class _Walk:
             for entry in plate["acquisitions"].objects()
             if isinstance(entry["id"].value, (int, float))
         )
-        for well in _paths(well["path"] for well in plate["wells"].objects()):
+        paths = _paths(well["path"] for well in plate["wells"].objects())
+        for well in itertools.islice(paths, _MOST + 1):
             yield self._visit(join(path, well), "well", groups_.WELL_THERE, acquisitions=ids)
 
     def _well(
@@ -409,7 +420,8 @@ class _Walk:
             known = not isinstance(found.value, (int, float)) or found.value in acquisitions
             if acquisitions and not known:
                 self._find(groups_.KNOWN_ACQUISITION, file, found.path, brief(found.value))
-        for name in _paths(field["path"] for field in well["images"].objects()):
+        paths = _paths(field["path"] for field in well["images"].objects())
+        for name in itertools.islice(paths, _MOST + 1):
             yield self._visit(join(path, name), "image", groups_.FIELD_THERE)
 
     def _series(self, path: str) -> _Task:
@@ -663,6 +675,7 @@ class _Walk:
         """Compare a metadata file with its copy in the consolidated metadata."""
         if self.consolidated is None:
             return
+        self.compared.add(file)
         copy = self.consolidated.get(file)
         if not isinstance(copy, dict):
             if file != "zarr.json":
@@ -670,7 +683,28 @@ class _Walk:
         elif keys := arrays_.differing(copy, document, "consolidated_metadata"):
             self._find(arrays_.CONSOLIDATED, file, "", f"stale: {', '.join(keys[:5])}")
 
+    def _compare_rest(self) -> None:
+        """Look for what the consolidated metadata hold and the walk has not come by."""
+        from xarray_omezarr import inventory
 
+        # What is empty may as well be left out.
+        rest = [
+            file
+            for file, copy in (self.consolidated or {}).items()
+            if copy and file not in self.compared and inside(file) and file.endswith(_COPIED)
+        ]
+        for start in range(0, min(len(rest), _MOST), _TOGETHER):
+            batch = rest[start : start + _TOGETHER]
+            for file, content in zip(batch, inventory.read_each(self.place, batch), strict=True):
+                if content is None:
+                    told = "in the consolidated metadata alone"
+                    self._find(arrays_.CONSOLIDATED, file, "", told)
+                else:
+                    self._parsed(file, content)
+
+
+#: Files whose copies in the consolidated metadata are compared: a .zgroup says nothing.
+_COPIED = ("zarr.json", ".zattrs", ".zarray")
 #: What a group that is named by another has to be, and the keys that say so.
 _EXPECTED: Final = {
     "image": (groups_.IMAGE_THERE, ("multiscales",)),
