@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from distributed import Client
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -220,6 +221,34 @@ def put_sample(
     )
 
 
+def dated(version: str) -> Document:
+    """Give what an object of the metadata says of its version."""
+    return {"version": version} if version == "0.4" else {}
+
+
+def group_files(version: str, document: Document, path: str = "") -> dict[str, bytes]:
+    """Make the files of a group with this OME document; an empty one is none of OME-Zarr's."""
+    files: Document
+    if version == "0.4":
+        files = {".zgroup": {"zarr_format": 2}} | ({".zattrs": document} if document else {})
+    else:
+        attributes = {"ome": {"version": version, **document}} if document else {}
+        files = {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes}}
+    prefix = f"{path}/" if path else ""
+    return {f"{prefix}{name}": json.dumps(content).encode() for name, content in files.items()}
+
+
+def put_files(store: Place, files: Mapping[str, bytes]) -> None:
+    """Put files into a folder, or objects into a store in memory."""
+    if isinstance(store, MemoryStore):
+        store._store_dict.update({k: cpu.Buffer.from_bytes(v) for k, v in files.items()})
+        return
+    for key, value in files.items():
+        path = Path(store) / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(value)
+
+
 def image(
     shape: Sequence[int] = (40, 48),
     dims: Sequence[str] = "yx",
@@ -315,6 +344,10 @@ class Log:
     """Length of the longest chain of requests that waited for one another."""
     hook: Callable[[str, str], None] | None = None
     """Called with method and key before a request is answered; may raise."""
+    flying: int = 0
+    """Requests that have not been answered yet."""
+    flights: list[int] = dataclasses.field(default_factory=list)
+    """How many that were as each request was made, itself among them."""
 
     def keys(self, *methods: str) -> list[str]:
         """Keys asked for, in order, with repetitions."""
@@ -323,6 +356,7 @@ class Log:
     def clear(self) -> None:
         """Forget what has been."""
         self.requests.clear()
+        self.flights.clear()
         self.rounds = 0
 
 
@@ -356,9 +390,14 @@ class WatchedStore(WrapperStore[Store]):
     def _noted(self, method: str, key: str) -> Iterator[None]:
         self.log.requests.append((method, key))
         mine = self.log.rounds + 1
-        if self.log.hook is not None:
-            self.log.hook(method, key)
-        yield
+        self.log.flying += 1
+        self.log.flights.append(self.log.flying)
+        try:
+            if self.log.hook is not None:
+                self.log.hook(method, key)
+            yield
+        finally:
+            self.log.flying -= 1
         self.log.rounds = max(self.log.rounds, mine)
 
     async def get(
@@ -528,3 +567,19 @@ def served(
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def cluster(*, allowed_failures: int, set_as_default: bool) -> Iterator[Client]:
+    """Start a cluster of two processes on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as started,
+        Client(started, set_as_default=set_as_default) as client,
+    ):
+        yield client

@@ -14,41 +14,52 @@ from xarray_omezarr import samples
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
+    from xarray_omezarr.assays import FieldResults, map_fields
     from xarray_omezarr.edit import update_metadata
     from xarray_omezarr.fields import csv_to_labels
     from xarray_omezarr.joins import JoinReport
     from xarray_omezarr.options import set_options
+    from xarray_omezarr.platemaps import join_wells
     from xarray_omezarr.report import Report
     from xarray_omezarr.scenes import transform_points
+    from xarray_omezarr.screens import wells
     from xarray_omezarr.upgrades import upgrade
     from xarray_omezarr.verdict import validate
 
 __all__ = [
+    "FieldResults",
     "JoinReport",
     "OmeZarrError",
     "OmeZarrWarning",
     "Report",
     "csv_to_labels",
+    "join_wells",
+    "map_fields",
     "samples",
     "set_options",
     "transform_points",
     "update_metadata",
     "upgrade",
     "validate",
+    "wells",
 ]
 
 del _accessor
 
 #: What is imported when it is asked for, since importing the package shall cost next to nothing.
 _LATE = {
+    "FieldResults": "xarray_omezarr.assays",
     "JoinReport": "xarray_omezarr.joins",
     "Report": "xarray_omezarr.report",
     "csv_to_labels": "xarray_omezarr.fields",
+    "map_fields": "xarray_omezarr.assays",
+    "join_wells": "xarray_omezarr.platemaps",
     "set_options": "xarray_omezarr.options",
     "transform_points": "xarray_omezarr.scenes",
     "validate": "xarray_omezarr.verdict",
     "update_metadata": "xarray_omezarr.edit",
     "upgrade": "xarray_omezarr.upgrades",
+    "wells": "xarray_omezarr.screens",
 }
 
 

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from xarray.backends import BackendEntrypoint
 
+from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.guess import peek
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import xarray as xr
+
+    from xarray_omezarr.screens import Fields, Wells
+
+
+#: The kinds of groups that are opened: as a Dataset, or as a tree of images.
+_KINDS = ("image", "plate", "well", "series", "scene")
 
 
 class OmeZarrBackendEntrypoint(BackendEntrypoint):
@@ -40,13 +47,20 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         "level",
         "labels",
         "storage_options",
+        "consolidated",
+        "missing_on_403",
         "strict",
         "version",
+        "stack",
+        "wells",
+        "fields",
+        "fill_value",
+        "verify",
     )
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:  # noqa: ANN401 - as xarray types it
-        """Say whether something is an OME-Zarr image, without asking any network."""
-        return peek(filename_or_obj) == "image"
+        """Say whether something is an OME-Zarr image or holds some, without asking any network."""
+        return peek(filename_or_obj) in _KINDS
 
     def open_dataset(
         self,
@@ -55,12 +69,19 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         level: int = 0,
-        labels: bool | Sequence[str] = True,
+        labels: bool | Sequence[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        consolidated: bool | None = None,
+        missing_on_403: bool = False,
         strict: bool = False,
         version: str | None = None,
+        stack: str | Sequence[str] | None = None,
+        wells: Wells | None = None,
+        fields: Fields | None = None,
+        fill_value: float | None = None,
+        verify: bool = True,
     ) -> xr.Dataset:
-        """Open one level of an image.
+        """Open one level of an image, or of all fields of a plate.
 
         Parameters
         ----------
@@ -73,17 +94,41 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             The path of the image's group within the store.
         level : int, default 0
             The resolution: 0 is the finest, -1 the coarsest.
-        labels : bool or sequence of str, default True
+        labels : bool or sequence of str, optional
             Whether the label images that lie on the pixels of this level are added, each as an
             integer variable of its own name, with its properties along `<name>_id`; or the names
-            of those that are. `xarray.open_dataarray` needs ``labels=False``.
+            of those that are. By default all of an image, and none of a plate.
+            `xarray.open_dataarray` needs ``labels=False``.
         storage_options : mapping, optional
             Passed on to fsspec for URLs.
+        consolidated : bool, optional
+            Whether all metadata are taken from the consolidated ones of the store, or of the group
+            that is opened, in one request. What they say is believed; by default they are not read.
+        missing_on_403 : bool, default False
+            Whether an object that may not be read is taken for one that is not there, which object
+            stores do not tell apart for those who may not list. Without it, it is an error.
         strict : bool, default False
             Whether what a warning would be given of, an assumption, is an error.
         version : str, optional
             The version to read the metadata by, whatever they declare: for files of a version that
             is not known, but like one that is.
+        stack : {"well", ("row", "column")}, optional
+            How the fields of a plate become one array: along the dimension `well`, or along `row`
+            and `column`; and along `field`, where a well has several. Coordinates say which field
+            is where, and where it begins: `y_origin`, `x_origin` and so on, from which `y` and `x`
+            count.
+        wells : str, sequence of str or pandas.DataFrame, optional
+            Which wells are stacked: paths and names with `*` and `?`, or rows of the table that
+            `xarray_omezarr.wells` gives.
+        fields : int, str or sequence of these, optional
+            Which fields of each well are: positions in the well, or paths.
+        fill_value : float, optional
+            What pixels are where a well or field is not there, which is an error without it. NaN
+            makes integers floating point. The coordinate `present` says where there are any.
+        verify : bool, default True
+            Whether all fields are checked to be alike when a plate is stacked. Otherwise only the
+            array of the first one is looked at, and one that is not like it is an error when it is
+            read.
 
         Returns
         -------
@@ -97,12 +142,37 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         """
         from xarray_omezarr.read import open_level, strictly
 
+        if stack is not None:
+            from xarray_omezarr.stacks import open_stack
+
+            with strictly(strict):
+                return open_stack(
+                    _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
+                    stack=stack,
+                    group=group,
+                    level=level,
+                    labels=False if labels is None else labels,
+                    wells=wells,
+                    fields=fields,
+                    fill_value=fill_value,
+                    verify=verify,
+                    storage_options=storage_options,
+                    drop_variables=drop_variables,
+                    version=version,
+                )
+        for key, value in {"wells": wells, "fields": fields, "fill_value": fill_value}.items():
+            if value is not None:
+                msg = (
+                    f"{key}= is for the fields of a plate together: open them as one array by "
+                    "stack='well', or as a tree by xr.open_datatree."
+                )
+                raise OmeZarrError(msg)
         with strictly(strict):
             return open_level(
-                filename_or_obj,
+                _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
                 group=group,
                 level=level,
-                labels=labels,
+                labels=True if labels is None else labels,
                 storage_options=storage_options,
                 drop_variables=drop_variables,
                 version=version,
@@ -114,19 +184,31 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
-        labels: bool | Sequence[str] = True,
+        level: int | Sequence[int] | None = None,
+        labels: bool | Sequence[str] | None = None,
+        wells: Wells | None = None,
+        fields: Fields | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        consolidated: bool | None = None,
+        missing_on_403: bool = False,
         strict: bool = False,
         version: str | None = None,
     ) -> dict[str, xr.Dataset]:
-        """Open all levels of an image, each as a Dataset: `/0` is the finest."""
-        from xarray_omezarr.read import open_levels, strictly
+        """Open all levels of an image, or of all images of a group, each as a Dataset.
+
+        The parameters are those of `open_datatree`.
+        """
+        from xarray_omezarr.read import strictly
+        from xarray_omezarr.trees import open_tree
 
         with strictly(strict):
-            return open_levels(
-                filename_or_obj,
+            return open_tree(
+                _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
                 group=group,
+                level=level,
                 labels=labels,
+                wells=wells,
+                fields=fields,
                 storage_options=storage_options,
                 drop_variables=drop_variables,
                 version=version,
@@ -138,22 +220,60 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
-        labels: bool | Sequence[str] = True,
+        level: int | Sequence[int] | None = None,
+        labels: bool | Sequence[str] | None = None,
+        wells: Wells | None = None,
+        fields: Fields | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        consolidated: bool | None = None,
+        missing_on_403: bool = False,
         strict: bool = False,
         version: str | None = None,
     ) -> xr.DataTree:
-        """Open all levels of an image as a tree, one node a level: `/0` is the finest."""
-        from xarray.backends.common import datatree_from_dict_with_io_cleanup
+        """Open all levels of an image as a tree, or all images of a plate, a series or a scene.
 
-        from xarray_omezarr.errors import OmeZarrError
+        Of an image, `/0` is the finest level, and label images are below `/labels/<name>`. Of a
+        plate, `/A/1/0/0` is the finest level of the field "0" of the well "A/1"; each level knows
+        its `row`, `column`, `well`, `field` and, where there is one, `acquisition` by coordinates.
+
+        Parameters
+        ----------
+        filename_or_obj, drop_variables, group, storage_options, strict, version
+            As for `open_dataset`. A group without OME-Zarr metadata that holds images is opened by
+            listing it, where its store can.
+        level : int or sequence of int, optional
+            The resolutions to open, -1 the coarsest; all of them by default.
+        labels : bool or sequence of str, optional
+            Whether label images are opened, or which. By default those of a single image are, and
+            those of a plate or another group of images are not.
+        wells : str, sequence of str or pandas.DataFrame, optional
+            Of a plate, the wells to open: paths like "A/1", also with `*` and `?`; or rows of the
+            table that `xarray_omezarr.wells` gives.
+        fields : int, str or sequence of these, optional
+            Of each well, the fields to open: positions in the well, or paths.
+
+        Returns
+        -------
+        xarray.DataTree
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no image, or nothing of what was asked for: the message says what is.
+        """
+        from xarray.backends.common import datatree_from_dict_with_io_cleanup
 
         groups = self.open_groups_as_dict(
             filename_or_obj,
             drop_variables=drop_variables,
             group=group,
+            level=level,
             labels=labels,
+            wells=wells,
+            fields=fields,
             storage_options=storage_options,
+            consolidated=consolidated,
+            missing_on_403=missing_on_403,
             strict=strict,
             version=version,
         )
@@ -166,3 +286,22 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
                 "xr.open_dataset opens one level of it."
             )
             raise OmeZarrError(msg) from error
+
+
+def _sought(
+    target: object,
+    storage_options: Mapping[str, Any] | None,
+    consolidated: bool | None,  # noqa: FBT001 - the engine's arguments
+    missing_on_403: bool,  # noqa: FBT001
+) -> object:
+    """Give what is opened, with what is special about how."""
+    if not (consolidated or missing_on_403):
+        return target
+    from xarray_omezarr.stores import locate
+
+    return locate(
+        target,
+        storage_options=storage_options,
+        consolidated=bool(consolidated),
+        missing_on_403=missing_on_403,
+    )
