@@ -29,8 +29,9 @@ from tests.helpers import (
     put_sample,
     served,
 )
+from tests.plating import put_plate
 from tests.test_rules import spots
-from xarray_omezarr import OmeZarrError, samples, validate
+from xarray_omezarr import OmeZarrError, samples, storage, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +121,14 @@ def test_it_takes_few_rounds() -> None:
     store = WatchedStore(memory, latency=0.02)
     validate(store)
     assert store.log.rounds <= 3
+
+
+def test_no_more_requests_are_in_flight_than_the_bound() -> None:
+    memory = MemoryStore()
+    put_plate(memory, {f"A/{column}": ("0", "1") for column in range(1, 49)}, levels=1)
+    store = WatchedStore(memory, latency=0.001)
+    validate(store)
+    assert 16 <= max(store.log.flights) <= storage.REQUESTS
 
 
 # ── arrays ───────────────────────────────────────────────────────────────────────────────────────

@@ -28,15 +28,18 @@ def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | 
 
     What one of them provokes is given in its place, so that it does not keep the others back.
     """
+    bound = asyncio.Semaphore(REQUESTS)
 
     async def get(key: str) -> bytes | OmeZarrError | None:
-        try:
-            buffer = await place.store.get(place.key(key), default_buffer_prototype())
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # noqa: BLE001 - whatever a name in a document provokes
-            kind = OmeZarrPermissionError if isinstance(error, PermissionError) else OmeZarrError
-            return kind(f"cannot be read: {type(error).__name__}: {error}")
+        async with bound:
+            try:
+                buffer = await place.store.get(place.key(key), default_buffer_prototype())
+            except FileNotFoundError:
+                return None
+            except Exception as error:  # noqa: BLE001 - whatever a name in a document provokes
+                denied = isinstance(error, PermissionError)
+                kind = OmeZarrPermissionError if denied else OmeZarrError
+                return kind(f"cannot be read: {type(error).__name__}: {error}")
         return None if buffer is None else buffer.to_bytes()
 
     async def get_all() -> list[bytes | OmeZarrError | None]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     #: Positions in the well, or paths.
     Fields = int | str | Sequence[int | str]
 
-#: Each field costs requests, and memory.
-MOST_FIELDS = 2**16
+#: So many fields are opened at a time: each costs requests, and memory.
+_MOST_OPENED = 2**16
 
 
 @dataclass(frozen=True)
@@ -263,9 +263,9 @@ def read_images(
     """
     findings = census.Findings(screen.place, "fields")
     fields = screen.fields
-    if len(fields) > MOST_FIELDS:
+    if len(fields) > _MOST_OPENED:
         msg = (
-            f"{screen.place.name} has {len(fields)} fields, where no more than {MOST_FIELDS} are "
+            f"{screen.place.name} has {len(fields)} fields, where no more than {_MOST_OPENED} are "
             "opened at a time. wells= and fields= choose among them."
         )
         raise OmeZarrError(msg)
