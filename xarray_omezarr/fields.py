@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
@@ -267,10 +266,12 @@ def _paths(objects: object, key: str, place: Place) -> list[str]:
 
 def _of_plate(place: Place, node: Node) -> list[str]:
     """Give the paths of all fields of a plate."""
+    from xarray_omezarr import storage
+
     plate = spec.ome_attributes(node.attributes, node.zarr_format).get("plate")
     wells = _paths(plate.get("wells") if isinstance(plate, dict) else None, "wells", place)
     fields: list[str] = []
-    for well, found in zip(wells, _fetch(place, wells), strict=True):
+    for well, found in zip(wells, storage.fetch_all(place, wells), strict=True):
         # "wells that have no group" are empty; one that says nothing has its first field.
         if found is not None:
             fields += [f"{well}/{field}" for field in _fields(place.below(well), found)]
@@ -283,6 +284,8 @@ def _of_plate(place: Place, node: Node) -> list[str]:
 def _of_images(
     place: Place, images: Sequence[str], label: str | None, what: str, folder: str = "labels"
 ) -> list[Field]:
+    from xarray_omezarr import storage
+
     if label is None:
         names = list(dict.fromkeys(_names(place, [join(image, folder) for image in images])))
         if len(names) != 1:
@@ -299,7 +302,7 @@ def _of_images(
     paths = [join(image, folder, label) for image in images]
     found = [
         Field(place.below(path), node, path)
-        for path, node in zip(paths, _fetch(place, paths), strict=True)
+        for path, node in zip(paths, storage.fetch_all(place, paths), strict=True)
         if node is not None and node.kind == "image"
     ]
     if not found:
@@ -315,7 +318,7 @@ def _names(place: Place, folders: Sequence[str]) -> Iterator[str]:
     """Give the names of the label images that are listed, or that are there though none is."""
     from xarray_omezarr import storage
 
-    for folder, node in zip(folders, _fetch(place, folders), strict=True):
+    for folder, node in zip(folders, storage.fetch_all(place, folders), strict=True):
         inner = place.below(folder)
         listed: list[str] = []
         if node is not None:
@@ -323,17 +326,6 @@ def _names(place: Place, folders: Sequence[str]) -> Iterator[str]:
                 node.attributes, node.zarr_format, place=inner.name, warn=lambda _: None
             )
         yield from listed or storage.list_groups(inner)
-
-
-def _fetch(place: Place, paths: Sequence[str]) -> list[Node | None]:
-    """Read the attributes of groups below a place, side by side."""
-    from xarray_omezarr import storage
-
-    places = [place.below(path) if path else place for path in paths]
-    if len(places) < 2:  # noqa: PLR2004
-        return [storage.fetch(one) for one in places]
-    with ThreadPoolExecutor(min(storage.REQUESTS, len(places))) as pool:
-        return list(pool.map(storage.fetch, places))
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────────────────

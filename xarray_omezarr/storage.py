@@ -25,7 +25,7 @@ from zarr.storage import LocalStore
 
 from xarray_omezarr import spec
 from xarray_omezarr.archive import ArchiveStore
-from xarray_omezarr.documents import METADATA, METADATA_FILES, load_json
+from xarray_omezarr.documents import METADATA, METADATA_FILES, join, load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.remote import UnreachedError, failure
@@ -171,8 +171,18 @@ def read_all(place: Place) -> dict[str, bytes]:
 
 def fetch(place: Place) -> Node | None:
     """Read the attributes of a group in one round of two requests; None where there is none."""
-    v3, v2 = read_bytes(place, METADATA[3], METADATA[2])
-    return node_of(place, v3, v2)
+    (node,) = fetch_all(place, [""])
+    return node
+
+
+def fetch_all(place: Place, paths: Sequence[str]) -> list[Node | None]:
+    """Read the attributes of groups below one, of either format of Zarr, in one round."""
+    files = METADATA[3], METADATA[2]
+    contents = read_bytes(place, *(join(path, file) for path in paths for file in files))
+    return [
+        node_of(place.below(path), v3, v2)
+        for path, v3, v2 in zip(paths, contents[::2], contents[1::2], strict=True)
+    ]
 
 
 def fetch_with_labels(place: Place) -> tuple[Node | None, Node | None]:
