@@ -10,8 +10,11 @@ import xarray as xr
 import zarr
 
 from tests.helpers import pixels
-from xarray_omezarr import OmeZarrError, samples
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples, validate
+from xarray_omezarr.graph import CoordinateSystem
+from xarray_omezarr.model import Axis
 from xarray_omezarr.positions import PositionIndex, Positions
+from xarray_omezarr.transforms import Affine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,3 +255,106 @@ def test_channels_have_no_part_in_positions(memory: MemoryStore, transform: dict
             ds.omezarr.resample(opened.isel(x=slice(2, 5)), system="turned", order=0).image,
             ds.image.isel(x=slice(2, 5)),
         )
+
+
+# ── one more ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def plane() -> xr.Dataset:
+    """Make an image with pixel sizes and an origin of its own."""
+    image = xr.DataArray(pixels((6, 8)), dims=("y", "x"), name="image")
+    scaled = image.omezarr.assign_scale(y=0.5, x=0.25, translation={"y": 10.0}, units="micrometer")
+    assert isinstance(scaled, xr.DataArray)
+    return scaled.to_dataset()
+
+
+TURNED = [[0.0, 2.0, 5.0], [-1.0, 0.0, 7.0]]
+
+
+@pytest.mark.parametrize("version", [None, "0.4", "0.5", "0.6"])
+def test_a_system_that_is_assigned_is_written(memory: MemoryStore, version: str | None) -> None:
+    ds = plane()
+    if version is not None:
+        ds.omezarr.to_zarr(memory, group="before", version=version)
+        ds = xr.open_dataset(memory, engine="omezarr", group="before")  # type: ignore[arg-type]
+    told = ds.omezarr.assign_coordinate_system("stage", TURNED)
+    assert "stage" not in ds.omezarr.coordinate_systems
+    xr.testing.assert_identical(ds, told)
+    told.omezarr.to_zarr(memory, group="after")
+    again = xr.open_dataset(memory, engine="omezarr", group="after")  # type: ignore[arg-type]
+    xr.testing.assert_identical(again, told.assign_attrs(again.attrs))
+    assert again.omezarr.coordinate_systems["stage"].dims == ("y", "x")
+    (point,) = again.omezarr.transform_points([[10.5, 0.25]], "physical", "stage")
+    assert point.tolist() == [0.25 * 2 + 5, 7 - 10.5]
+    moved = again.image.omezarr.to_coordinate_system("stage")
+    assert moved.transpose("x", "y").x.values.tolist() == (7 - ds.y.values).tolist()
+    assert not validate(memory, group="after").errors
+
+
+def test_a_system_can_be_told_in_several_ways() -> None:
+    ds, expected = plane(), [[5.5, -3.5]]
+    square = [*TURNED, [0.0, 0.0, 1.0]]
+    lab = CoordinateSystem("stage", (Axis("v", "space", "millimeter"), Axis("u", "space")))
+    for system, transform in [
+        ("stage", TURNED),
+        ("stage", square),
+        ("stage", Affine(tuple(map(tuple, TURNED)))),
+        (lab, np.array(TURNED)),
+    ]:
+        told = ds.image.omezarr.assign_coordinate_system(system, transform)
+        points = told.omezarr.transform_points([[10.5, 0.25]], "physical", "stage")
+        assert points.tolist() == expected
+        found = told.omezarr.coordinate_systems["stage"]
+        assert found == (lab if system is lab else CoordinateSystem("stage", AXES_OF_PLANE))
+
+
+AXES_OF_PLANE = tuple(Axis(name, "space", "micrometer") for name in "yx")
+
+
+def test_a_system_over_the_axes_of_space_leaves_time_and_channels_alone() -> None:
+    ds = samples.fluorescence(shape=(2, 2, 3, 8, 8))
+    shift = np.column_stack([np.eye(3), [1.0, 2.0, 3.0]])
+    told = ds.omezarr.assign_coordinate_system("stage", shift)
+    moved = told.omezarr.to_coordinate_system("stage")
+    for dim, by in {"t": 0, "z": 1, "y": 2, "x": 3}.items():
+        assert moved[dim].values.tolist() == (ds[dim].values + by).tolist()
+    assert moved.c.values.tolist() == ds.c.values.tolist()
+    # What was selected away has no part in it.
+    plane = ds.isel(c=0, t=0).omezarr.assign_coordinate_system("stage", shift)
+    assert plane.omezarr.coordinate_systems["stage"].dims == ("z", "y", "x")
+
+
+def test_a_system_of_the_same_name_is_replaced_unless_others_hang_on_it() -> None:
+    ds = scene()
+    again = ds.omezarr.assign_coordinate_system("swapped", np.eye(4))
+    points = [[1.0, 2.0, 3.0]]
+    assert again.omezarr.transform_points(points, "physical", "swapped").tolist() == points
+    assert list(again.omezarr.coordinate_systems) == [*ds.omezarr.coordinate_systems]
+    with pytest.raises(OmeZarrError, match=r"\['lab'\] any more, .* by way of the 'tilted'"):
+        ds.omezarr.assign_coordinate_system("tilted", np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("system", "transform", "says"),
+    [
+        ("physical", TURNED, "'physical' is the coordinate system that the coordinates"),
+        ("", TURNED, "has no name"),
+        (
+            "stage",
+            np.eye(2),
+            r"takes 1 coordinates and gives 1; the image has the axes \['y', 'x'\]",
+        ),
+        ("stage", np.eye(4), "takes 3 coordinates and gives 3"),
+        ("stage", [[1.0, np.nan, 0.0], [0.0, 1.0, 0.0]], "finite numbers"),
+        ("stage", [1.0, 2.0], r"an array of the shape \(2,\); expected a matrix \[A b\]"),
+    ],
+)
+def test_a_system_that_cannot_be(system: str, transform: Any, says: str) -> None:  # noqa: ANN401
+    with pytest.raises(OmeZarrError, match=says):
+        plane().omezarr.assign_coordinate_system(system, transform)
+
+
+def test_versions_before_say_that_it_is_left_out(memory: MemoryStore) -> None:
+    told = plane().omezarr.assign_coordinate_system("stage", TURNED)
+    with pytest.warns(OmeZarrWarning, match=r"coordinate systems \['stage'\] are left out"):
+        told.omezarr.to_zarr(memory, version="0.5")

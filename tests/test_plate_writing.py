@@ -748,6 +748,139 @@ def test_what_cannot_be_said_of_a_scene_is_told(tmp_path: Path) -> None:
     assert len(attributes(tmp_path / "part")["scene"]["coordinateTransformations"]) == 1
 
 
+def placed(value: int, x: float, system: str = "world") -> xr.Dataset:
+    """Make an image that says where it lies in another system."""
+    shift = [[1.0, 0.0, 0.0], [0.0, 1.0, x]]
+    ds = field(value).omezarr.assign_coordinate_system(system, shift)
+    assert isinstance(ds, xr.Dataset)
+    return ds
+
+
+def in_world(store: Any, path: str, system: str = "physical") -> list[float]:  # noqa: ANN401
+    """Bring a point of an image to the scene's system."""
+    (point,) = transform_points(store, [[1.0, 1.0]], (path, system), "world")
+    found = point.tolist()
+    assert isinstance(found, list)
+    return found
+
+
+def test_images_that_share_a_system_are_a_scene(tmp_path: Path) -> None:
+    images = xr.DataTree.from_dict({"left/0": placed(1, 0.0), "right/0": placed(2, 4.0)})
+    images.omezarr.to_zarr(tmp_path)
+    assert not validate(tmp_path).errors
+    scene_ = attributes(tmp_path)["scene"]
+    assert [one["name"] for one in scene_["coordinateSystems"]] == ["world"]
+    assert in_world(tmp_path, "left") == [1.0, 1.0]
+    assert in_world(tmp_path, "right") == [1.0, 5.0]
+    again = xr.open_datatree(tmp_path, engine="omezarr")
+    assert list(again.children) == ["left", "right"]
+    # Systems that are called alike by default say nothing.
+    tree("left/0", "right/0").omezarr.to_zarr(tmp_path / "plain", version="0.6")
+    assert "scene" not in attributes(tmp_path / "plain")
+
+
+def test_an_image_is_added_to_a_scene(tmp_path: Path) -> None:
+    scene("tile_0", "tile_1").omezarr.to_zarr(tmp_path)
+    before = attributes(tmp_path)["scene"]
+    placed(3, 8.0).omezarr.to_zarr(tmp_path, group="more/third")
+    after = attributes(tmp_path)["scene"]
+    entries = after["coordinateTransformations"]
+    assert entries[:2] == before["coordinateTransformations"]
+    assert entries[2:] == [
+        {
+            "type": "identity",
+            "input": {"path": "more/third", "name": "world"},
+            "output": {"name": "world"},
+        }
+    ]
+    assert {**after, "coordinateTransformations": 0} == {**before, "coordinateTransformations": 0}
+    assert attributes(tmp_path, "more/third")["version"] == "0.6"
+    assert in_world(tmp_path, "more/third") == [1.0, 9.0]
+    assert value(tmp_path, "more/third") == 3
+    opened_scene = xr.open_datatree(tmp_path, engine="omezarr")
+    assert set(opened_scene.children) == {"tile_0", "tile_1", "more"}
+    assert not validate(tmp_path).errors
+    # Once more, and it is listed once.
+    placed(4, 8.0).omezarr.to_zarr(tmp_path, group="more/third", mode="w")
+    assert attributes(tmp_path)["scene"] == after
+    assert value(tmp_path, "more/third") == 4
+
+
+def test_an_image_that_nothing_relates_to_a_scene_is_refused(tmp_path: Path) -> None:
+    scene("tile_0", "tile_1").omezarr.to_zarr(tmp_path)
+    before = kills.files(tmp_path)
+    with pytest.raises(OmeZarrError, match=r"nothing says how third .*assign_coordinate_system"):
+        field().omezarr.to_zarr(tmp_path, group="third")
+    with pytest.raises(OmeZarrError, match="coordinate systems are: 'world'; the image has: 'phys"):
+        placed(1, 0.0, "stage").omezarr.to_zarr(tmp_path, group="third")
+    with pytest.raises(OmeZarrError, match=r"is a scene of version 0\.6"):
+        placed(1, 0.0).omezarr.to_zarr(tmp_path, group="third", version="0.5")
+    with pytest.raises(OmeZarrError, match="nothing says how a lies"):
+        tree("a/0", "b/0").omezarr.to_zarr(tmp_path, mode="a")
+    assert kills.files(tmp_path) == before
+    # An image that the scene has is replaced by one with the systems that the scene speaks of.
+    field(7).omezarr.to_zarr(tmp_path, group="tile_1", mode="w")
+    assert value(tmp_path, "tile_1") == 7
+    odd = field(8).omezarr.assign_coordinate_system("own", [[1.0, 0, 0], [0, 1.0, 0]])
+    odd = odd.omezarr.to_coordinate_system("own")
+    with pytest.raises(OmeZarrError, match="relates tile_1 by its coordinate system 'physical'"):
+        odd.omezarr.to_zarr(tmp_path, group="tile_1", mode="w")
+    assert value(tmp_path, "tile_1") == 7
+
+
+def test_images_of_one_scene_are_added_to_another(tmp_path: Path) -> None:
+    scene("tile_0").omezarr.to_zarr(tmp_path / "one")
+    scene("other", "tiles/1").omezarr.to_zarr(tmp_path / "two")
+    more = xr.open_datatree(tmp_path / "two", engine="omezarr")
+    more.omezarr.to_zarr(tmp_path / "one", mode="a")
+    told = attributes(tmp_path / "one")["scene"]["coordinateTransformations"]
+    # As they were finished.
+    assert sorted(one["input"]["path"] for one in told) == ["other", "tile_0", "tiles/1"]
+    assert in_world(tmp_path / "one", "tiles/1") == [1.0, 5.0]
+    assert not validate(tmp_path / "one").errors
+    before = kills.files(tmp_path)
+    with pytest.raises(OmeZarrFileExistsError, match="other exists, and nothing was changed"):
+        more.omezarr.to_zarr(tmp_path / "one", mode="a")
+    assert kills.files(tmp_path) == before
+    more.omezarr.to_zarr(tmp_path / "one", mode="a", resume=True)
+    assert kills.files(tmp_path) == before
+    # Two of the same name are told apart by hand.
+    xr.DataTree.from_dict({"third/0": placed(9, 1.0), "fourth/0": placed(8, 2.0)}).omezarr.to_zarr(
+        tmp_path / "one", mode="a"
+    )
+    assert in_world(tmp_path / "one", "fourth") == [1.0, 3.0]
+
+
+def test_what_lies_in_an_image_of_a_scene_is_no_image_of_it(tmp_path: Path) -> None:
+    scene("tile_0").omezarr.to_zarr(tmp_path)
+    before = attributes(tmp_path)
+    field().omezarr.to_zarr(tmp_path, group="tile_0/mine")
+    assert attributes(tmp_path) == before
+
+
+def test_threads_add_to_one_scene(tmp_path: Path) -> None:
+    scene("tile_0").omezarr.to_zarr(tmp_path)
+
+    def add(number: int) -> None:
+        placed(number, float(number)).omezarr.to_zarr(tmp_path, group=f"more_{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(16)))
+    told = attributes(tmp_path)["scene"]["coordinateTransformations"]
+    assert {one["input"]["path"] for one in told} == {"tile_0", *(f"more_{n}" for n in range(16))}
+    assert in_world(tmp_path, "more_9") == [1.0, 10.0]
+    assert not validate(tmp_path).errors
+
+
+def test_an_image_that_is_laid_out_is_related_once_it_stands(tmp_path: Path) -> None:
+    scene("tile_0").omezarr.to_zarr(tmp_path)
+    delayed = placed(5, 2.0).omezarr.to_zarr(tmp_path, group="later", compute=False)
+    assert delayed is not None
+    assert len(attributes(tmp_path)["scene"]["coordinateTransformations"]) == 1
+    delayed.compute()
+    assert in_world(tmp_path, "later") == [1.0, 3.0]
+
+
 @versions
 def test_an_image_is_added_to_the_list_of_a_series(tmp_path: Path, version: str) -> None:
     tree("0/0", "1/0").omezarr.to_zarr(tmp_path, version=version)

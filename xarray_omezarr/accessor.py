@@ -255,8 +255,9 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
             `.zip` is written as a zip archive (RFC-9), which is not changed after that.
         group : str, optional
             The path of the image's group within the store. Within a plate, as ``"C/4/0"``, or a
-            series, the image is listed there once it stands, and takes the version of these; on a
-            plate, its acquisition is the scalar coordinate `acquisition`.
+            series or a scene, the image is listed there once it stands, and takes the version of
+            these; on a plate, its acquisition is the scalar coordinate `acquisition`, and in a
+            scene it is related to the others by a coordinate system of the scene's that it has.
         mode : {"w-", "w", "a"}, default "w-"
             "w-" refuses to write where there is anything but an unfinished write; "w" replaces
             an image by an image and nothing else. The old image stays whole until the new one is.
@@ -560,10 +561,11 @@ class OmeZarrDataTreeAccessor:
 
         A tree of several images is written with what lists them: one that was opened as what it
         was, and one whose images are at ``/row/column/field`` as a plate. Where only the finest
-        level of an image is there, the others are made. The images are written first, then the
-        wells, and the group last. Mode "a" adds images to a plate or a series that is there, as
-        does `group`, the path of a well or a row of it; mode "w" replaces images one by one, of a
-        group that has no others.
+        level of an image is there, the others are made. Images that share a coordinate system,
+        by its name, are a scene. The images are written first, then the wells, and the group
+        last. Mode "a" adds images to a plate, a series or a scene that is there, as does `group`,
+        the path of a well or a row of it; mode "w" replaces images one by one, of a group that
+        has no others.
 
         Raises
         ------

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from xarray_omezarr.frames import CoordinateSystems
+    from xarray_omezarr.graph import CoordinateSystem
+    from xarray_omezarr.transforms import Transform
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
@@ -202,7 +204,7 @@ class ImageAccessor(Generic[T]):
     def coordinate_systems(self) -> CoordinateSystems:
         """The coordinate systems of the image, by name; that of its coordinates comes first.
 
-        Only files of version 0.6 have more than that one.
+        Only files of version 0.6 have more than that one; `assign_coordinate_system` adds some.
 
         Examples
         --------
@@ -213,6 +215,47 @@ class ImageAccessor(Generic[T]):
         from xarray_omezarr import frames
 
         return frames.systems_of(self._image)
+
+    def assign_coordinate_system(
+        self, system: str | CoordinateSystem, transform: Transform | ArrayLike
+    ) -> T:
+        """Give the image one more coordinate system, by the way there from its coordinates.
+
+        It is written with the image from version 0.6 on, which is the one that is written from
+        now on where none is asked for. Images of a tree that have a system of the same name are
+        written as a scene, and one with a system of the scene can be added to it.
+
+        Parameters
+        ----------
+        system : str or CoordinateSystem
+            Its name, with the axes of the image as its own; or the system, with its name and
+            axes. One of the same name is replaced.
+        transform : Transform or array_like
+            Brings the coordinates of a point in the image to those in the system: one of
+            `xarray_omezarr.transforms`, or the matrix [A b] of an affine one (also with the last
+            row of homogeneous coordinates). Over all axes of the image in their order, or over
+            those of space alone: then the others are the same in both.
+
+        Returns
+        -------
+        xarray.Dataset or xarray.DataArray
+            A new object.
+
+        Raises
+        ------
+        OmeZarrError
+            Where they do not fit, or cannot be stored.
+
+        Examples
+        --------
+        >>> turned = [[0, 1, 5.0], [-1, 0, 250.0]]
+        >>> ds = samples.coins().omezarr.assign_coordinate_system("stage", turned)
+        >>> ds.omezarr.transform_points([[0.65, 1.3]], "physical", "stage")
+        array([[  6.3 , 249.35]])
+        """
+        from xarray_omezarr import frames
+
+        return frames.assigned(self._obj, self._image, system, transform)
 
     def transform_points(self, points: ArrayLike, source: str, target: str) -> NDArray[np.float64]:
         """Bring points from one coordinate system to another.

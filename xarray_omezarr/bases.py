@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import multiscale, spec, systems
+from xarray_omezarr import descriptions, multiscale, spec, systems
 from xarray_omezarr.compounds import Unknown
 from xarray_omezarr.errors import OmeZarrError
-from xarray_omezarr.graph import Node
+from xarray_omezarr.graph import Edge, Node
 from xarray_omezarr.notation import transform_json
-from xarray_omezarr.transforms import Affine
+from xarray_omezarr.transforms import Affine, Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from xarray_omezarr.graph import CoordinateSystem, Edge, Graph
+    from xarray_omezarr.graph import CoordinateSystem, Graph
     from xarray_omezarr.model import Image
     from xarray_omezarr.parameters import Array
     from xarray_omezarr.transforms import Transform
@@ -65,6 +66,58 @@ def _multiscale(document: Mapping[str, Any]) -> dict[str, Any]:
         0
     ]
     return found
+
+
+def extended(image: Image, system: CoordinateSystem, transform: Transform) -> dict[str, Any]:
+    """Give the attributes of an image that has one more coordinate system.
+
+    Parameters
+    ----------
+    image
+        The image; what else its document says is kept, and brought to version 0.6.
+    system
+        The system. One of that name that is there is replaced.
+    transform
+        The way there from the image's own system.
+
+    Raises
+    ------
+    OmeZarrError
+        Where 0.6 cannot store the transformation, the name is that of the image's own system, or
+        another system would no longer be reached.
+    """
+    own = image.intrinsic or multiscale.INTRINSIC
+    if system.name == own:
+        msg = (
+            f"'{own}' is the coordinate system that the coordinates of the image are in. Take "
+            "another name; or move the image itself, by assign_scale or assign_coords."
+        )
+        raise OmeZarrError(msg)
+    result = descriptions.image_attributes(replace(image, version="0.6"))
+    part = _multiscale(result)
+    there, entries = part["coordinateSystems"], part.get("coordinateTransformations", [])
+    kept = [entry for entry in entries if system.name not in _names_of_ends(entry)]
+    others = [one for one in there if one.get("name") != system.name]
+    reached = multiscale.reached_from(own, kept)
+    lost = [one["name"] for one in others if one.get("name") not in reached]
+    if len(others) < len(there) and lost:
+        msg = (
+            f"Nothing would lead to the coordinate systems {lost} any more, which the image has "
+            f"by way of the '{system.name}' that is to be replaced. Take another name."
+        )
+        raise OmeZarrError(msg)
+    way = systems.edge_json(Edge(Node(own), Node(system.name), Identity(len(image.axes))))
+    new = {system.name: systems.system_json(system)}
+    part["coordinateSystems"] = [
+        *(new.pop(one["name"]) if one.get("name") in new else one for one in there),
+        *new.values(),
+    ]
+    part["coordinateTransformations"] = [*kept, {**way, **_stored(transform)}]
+    return result
+
+
+def _names_of_ends(entry: Mapping[str, Any]) -> set[str | None]:
+    return {multiscale.end_of(entry.get(side)) for side in ("input", "output")}
 
 
 def rebased(

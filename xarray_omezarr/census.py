@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xarray_omezarr import documents, multiscale, plates, spec, storage
+from xarray_omezarr import documents, multiscale, plates, relations, spec, storage
 from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.storage import Node
@@ -215,7 +215,7 @@ def _first_images(place: Place, node: Node) -> list[str]:
     if node.kind == "series" and "bioformats2raw.layout" in ome:
         return list(read_series(place, node, warn=_ignore).paths or ())[: _NAMED + 1]
     if node.kind == "scene":
-        return list(plates.scene_paths(ome["scene"], place=name))
+        return list(relations.scene_paths(ome["scene"], place=name))
     if node.kind is None:
         return list(images_below(place, node))[: _NAMED + 1]
     return []

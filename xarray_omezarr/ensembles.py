@@ -125,7 +125,7 @@ def write_tree(
         place = stores.locate(target, group, write=True, storage_options=storage_options)
         return _make(layout, place, options, running)
     listing, inner = found
-    layout = layouts.of_tree(tree, variable, members.room(listing, inner))
+    layout = layouts.of_tree(tree, variable, members.room(listing, inner), listing.kind)
     _check_levels(layout, options)
     place = stores.locate(target, group, write=True, storage_options=storage_options)
     within = replace(listing, place=replace(listing.place, store=place.store))
@@ -156,23 +156,28 @@ def _add(layout: Layout, listing: Listing, options: Options, running: Running) -
     seats = {path: members.Seat(listing, path, told) for path, told in fields.items()}
     for seat in seats.values():
         seat.check(options.version)
+    known = tuple(layout.relations()) if listing.kind == "scene" else ()
     mode = "w-" if options.mode == "a" else options.mode
     options = replace(options, mode=mode, version=listing.version)
     items = []
     stand = _standing(place, list(fields), listing.zarr_format)
     for path, content in layout.images.items():
-        then = partial(seats[path].take, fsync=running.fsync)
-        if path in stand and running.resume:
-            # It is as it should be, but that it may not be listed yet.
-            then()
-        elif path in stand and mode != "w":
+        if path in stand and mode != "w" and not running.resume:
             msg = (
                 f"{place.below(path).name} exists, and nothing was changed. Leave it out, or "
                 "replace it by group= and mode='w'."
             )
             raise OmeZarrFileExistsError(msg)
-        else:
-            items.append(_item(path, content, options, then))
+        works, grid = content.works(options)
+        seat = replace(seats[path], known=known).of(works[0].image)
+        then = partial(seat.take, fsync=running.fsync)
+        items.append(Item(path, works, grid, options, then))
+    if running.resume:
+        for item in items:
+            if item.path in stand:
+                # It is as it should be, but that it may not be listed yet.
+                item.then()
+        items = [item for item in items if item.path not in stand]
     return _run(items, place, running, partial(_nothing_more, place))
 
 
@@ -381,7 +386,7 @@ def _check_replaceable(  # noqa: PLR0917 - all of them say what is there, or is 
         )
         raise OmeZarrFileExistsError(msg)
     if options.mode != "w":
-        more = "use mode='a' to add to it, " if what in {"plate", "series"} else ""
+        more = "use mode='a' to add to it, " if what in {"plate", "series", "scene"} else ""
         msg = (
             f"{place.name} exists. Write to another path, {more}or use mode='w' to replace the "
             f"images of the {what}."

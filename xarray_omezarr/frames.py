@@ -15,22 +15,23 @@ import numpy as np
 import xarray as xr
 
 from xarray_omezarr import bases, coordinates, multiscale, scenes, sources, spec, stores
+from xarray_omezarr.compounds import ByDimension, Part
 from xarray_omezarr.coordinates import axes_of, geometry_of, memory_of
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Graph, Node
 from xarray_omezarr.lattice import SAME, positions_of
+from xarray_omezarr.model import Image, Level
 from xarray_omezarr.positions import Grid, PositionIndex
-from xarray_omezarr.transforms import Identity, ScaleTranslation, exact
+from xarray_omezarr.transforms import Affine, Identity, ScaleTranslation, Transform, exact
 from xarray_omezarr.units import METERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.transforms import Transform
 
     Floats = NDArray[np.float64]
 
@@ -138,6 +139,98 @@ def transform_points(
         )
         raise OmeZarrError(msg)
     return transform.apply(given)
+
+
+# ── one more ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def assigned(
+    obj: T, array: xr.DataArray, system: CoordinateSystem | str, transform: Transform | ArrayLike
+) -> T:
+    """Give an image one more coordinate system.
+
+    Parameters
+    ----------
+    obj
+        The image, or a Dataset with it.
+    array
+        The image itself.
+    system
+        The system; with a name alone, its axes are those of the image.
+    transform
+        The way there from the coordinates of the image: a transformation, or the matrix of an
+        affine one, over all axes of the image or over those of space.
+
+    Raises
+    ------
+    OmeZarrError
+        Where they do not fit, or cannot be stored.
+    """
+    memory = memory_of(array)
+    axes = axes_of(array, memory.axes)
+    if isinstance(system, str):
+        system = CoordinateSystem(system, axes)
+    if not system.name:
+        msg = "The coordinate system has no name; give it one that is not empty."
+        raise OmeZarrError(msg)
+    whole = _over_all(_transform(transform), axes, system)
+    name, intrinsic = multiscale.names_in(memory.document)
+    levels: tuple[Level, ...] = (Level(memory.path or "0", coordinates.transform_of(array, axes)),)
+    if memory.document:
+        image, _ = bases.graph_of(memory.document)
+        levels = image.levels if image.dims == tuple(array.dims) else levels
+    image = Image("0.6", axes, levels, name=name, document=memory.document, intrinsic=intrinsic)
+    document = bases.extended(image, system, whole)
+    result = obj.copy(deep=False)
+    variable = _image_in(result, array.name)
+    known = variable.encoding.get("omezarr")
+    more = {"version": "0.6", "document": document, "axes": {axis.name: axis for axis in axes}}
+    kept = {**(known if isinstance(known, dict) else {}), **more}
+    variable.encoding = {**variable.encoding, "omezarr": kept}
+    return result
+
+
+def _image_in(obj: xr.Dataset | xr.DataArray, name: Hashable) -> xr.Variable:
+    return obj[name].variable if isinstance(obj, xr.Dataset) else obj.variable
+
+
+def _transform(told: Transform | ArrayLike) -> Transform:
+    """Give a transformation, where it may be the matrix of an affine one."""
+    if isinstance(told, Transform):
+        return told
+    matrix = np.asarray(told, dtype=np.float64)
+    columns = matrix.shape[-1] if matrix.ndim == 2 else 0  # noqa: PLR2004
+    last = np.eye(columns)[-1:] if columns else matrix
+    if columns > 1 and len(matrix) == columns and np.array_equal(matrix[-1:], last):
+        matrix = matrix[:-1]
+    if columns < 2 or not np.isfinite(matrix).all():  # noqa: PLR2004
+        msg = (
+            f"The transformation is an array of the shape {matrix.shape}; expected a matrix "
+            "[A b] of finite numbers, with a row for each axis it gives and a column for each it "
+            "takes, and one for b; or a transformation of xarray_omezarr.transforms."
+        )
+        raise OmeZarrError(msg)
+    return Affine.of(matrix[:, :-1], matrix[:, -1]).simplified()
+
+
+def _over_all(transform: Transform, axes: Sequence[Axis], system: CoordinateSystem) -> Transform:
+    """Give a transformation over all axes, where it may be one over those of space."""
+    space = tuple(i for i, axis in enumerate(axes) if axis.type == "space")
+    others = tuple(i for i in range(len(axes)) if i not in space)
+    sizes = transform.inputs, transform.outputs
+    if others and sizes == (len(space), len(space)) and len(system.axes) == len(axes):
+        parts = Part(Identity(len(others)), others, others), Part(transform, space, space)
+        transform = ByDimension(parts)
+        sizes = transform.inputs, transform.outputs
+    if sizes[0] not in (None, len(axes)) or sizes[1] not in (None, len(system.axes)):
+        names = [axis.name for axis in axes]
+        msg = (
+            f"The transformation takes {sizes[0]} coordinates and gives {sizes[1]}; the image has "
+            f"the axes {names}, and '{system.name}' has {list(system.dims)}. Give one over all of "
+            "them, or over those of space."
+        )
+        raise OmeZarrError(msg)
+    return transform
 
 
 # ── another system ───────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import dialects, documents, formats, multiscale, plates, spec, storage
+from xarray_omezarr import (
+    dialects,
+    documents,
+    formats,
+    multiscale,
+    plates,
+    relations,
+    spec,
+    storage,
+)
 from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
 
@@ -329,7 +338,7 @@ def _named(place: Place, group: Group, candidate: _Candidate) -> Iterator[tuple[
     elif "scene" in ome:
         for name in (
             *storage.list_groups(place),
-            *plates.scene_paths(ome["scene"], place=place.name),
+            *relations.scene_paths(ome["scene"], place=place.name),
         ):
             yield name, _Candidate("image")
 

@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, descriptions, members, plates, spec, write
+from xarray_omezarr import (
+    coordinates,
+    descriptions,
+    members,
+    multiscale,
+    plates,
+    relations,
+    spec,
+    write,
+)
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.members import FIELD
+from xarray_omezarr.model import Image
 from xarray_omezarr.plates import FieldEntry, Plate, Series, Well
 
 if TYPE_CHECKING:
@@ -43,6 +53,14 @@ class Content:
     def array(self) -> xr.DataArray:
         """The pixels of the finest level."""
         return self.levels[0][self.variable]
+
+    @property
+    def image(self) -> Image:
+        """What is known of it without its levels, as 0.6 would have it."""
+        memory = coordinates.memory_of(self.array)
+        axes = coordinates.axes_of(self.array, memory.axes)
+        _, intrinsic = multiscale.names_in(memory.document)
+        return Image("0.6", axes, (), document=memory.document, intrinsic=intrinsic)
 
     @property
     def names(self) -> list[str]:
@@ -154,7 +172,7 @@ class Layout:
         ome = dict(spec.ome_attributes(document, spec.V3))
         scene = ome.pop("scene", None) or {}
         entries = scene.get("coordinateTransformations") or []
-        kept = [one for one in entries if version == "0.6" and self._is_kept(one)]
+        kept = self.relations() if version == "0.6" else []
         if len(kept) < len(entries):
             warn(
                 f"{len(entries) - len(kept)} of {len(entries)} transformations of the scene are "
@@ -162,11 +180,21 @@ class Layout:
                 f"arrays, which are not written either, or version {version} has no place for them."
             )
         others = {key: value for key, value in document.items() if key != "ome"}
+        told: Mapping[str, Any] = {}
         if kept:
             # "scene: coordinateTransformations MUST be there, one at least" (0.6).
             told = {**scene, "coordinateTransformations": kept}
+        elif version == "0.6" and not entries and self.kind == "scene":
+            told = relations.of_images({path: one.image for path, one in self.images.items()})
+        if told:
             others["ome"] = {**ome, "version": version, "scene": told}
         return copy.deepcopy(others)
+
+    def relations(self) -> list[Mapping[str, Any]]:
+        """Give the transformations of the scene that the images are from which lead to them."""
+        scene = spec.ome_attributes(self.memory.get("document") or {}, spec.V3).get("scene") or {}
+        entries = scene.get("coordinateTransformations") or []
+        return [entry for entry in entries if self._is_kept(entry)]
 
     def _is_kept(self, entry: Any) -> bool:  # noqa: ANN401 - any JSON
         ends = [entry.get(key) or {} for key in ("input", "output")]
@@ -237,7 +265,9 @@ def is_image(tree: xr.DataTree, variable: str | None) -> bool:
 _KINDS = ("plate", "well", "series", "scene", "group")
 
 
-def of_tree(tree: xr.DataTree, variable: str | None, depth: int | None = None) -> Layout:
+def of_tree(
+    tree: xr.DataTree, variable: str | None, depth: int | None = None, among: str | None = None
+) -> Layout:
     """Find the images of a tree.
 
     Parameters
@@ -248,6 +278,8 @@ def of_tree(tree: xr.DataTree, variable: str | None, depth: int | None = None) -
         What holds the pixels.
     depth
         How deep they are, where that is known.
+    among
+        What they are to be added to, if anything.
 
     Raises
     ------
@@ -257,7 +289,7 @@ def of_tree(tree: xr.DataTree, variable: str | None, depth: int | None = None) -
     key = variable or coordinates.IMAGE
     memory = _memory(tree)
     kind = memory.get("kind")
-    if depth is None:
+    if depth is None or (kind == among == "scene"):
         depth = _depth(tree, key) if kind not in _KINDS else {"plate": FIELD, "well": 1}.get(kind)
     images = {} if depth == 0 else dict(_images(tree, "", key, depth))
     if not images:
@@ -269,6 +301,8 @@ def of_tree(tree: xr.DataTree, variable: str | None, depth: int | None = None) -
     if kind not in _KINDS:
         numbered = all(path.isdecimal() for path in images)
         kind = {FIELD: "plate", 1: "series" if numbered else None}.get(depth or 0)
+        if kind is None and relations.of_images({path: one.image for path, one in images.items()}):
+            kind = "scene"
     title = tree.attrs.get("name")
     return Layout(
         None if kind == "group" else kind,

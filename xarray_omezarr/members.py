@@ -1,8 +1,9 @@
-"""Plates, wells and series that list their images, and what becomes of the lists with a new one.
+"""Plates, wells, series and scenes that list their images, and what becomes of the lists.
 
 An image is listed once it stands: first in its well, then the well in its plate. So a plate never
 lists what is not there, and of several processes that add to one none loses what another has added;
-see `exchange` for where that is so.
+see `exchange` for where that is so. A scene lists its images by the transformations from each to
+the coordinate systems that they share.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import copy
 import json
 import re
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import documents, exchange, plates, spec, storage
+from xarray_omezarr import documents, exchange, multiscale, plates, relations, spec, storage
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
 from xarray_omezarr.plates import Acquisition, FieldEntry, Plate, Series, Well, WellEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from xarray_omezarr.model import Image
     from xarray_omezarr.stores import Place
 
     #: Makes of the attributes of a group, None where there is none, what they shall be.
@@ -32,7 +34,7 @@ FIELD = 3
 
 @dataclass(frozen=True)
 class Listing:
-    """A group that lists its images: a plate, a single well, or a series."""
+    """A group that lists its images: a plate, a single well, a series, or a scene."""
 
     place: Place
     kind: str
@@ -40,6 +42,8 @@ class Listing:
     zarr_format: int
     acquisitions: frozenset[int] = frozenset()
     """Those that a plate has."""
+    scene: Mapping[str, Any] = field(default_factory=dict)
+    """What a scene says of its images."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Seat:
     path: str
     """Below the group that lists it."""
     acquisition: int | None
+    systems: tuple[str, ...] = ()
+    """The coordinate systems that the image has, where a scene lists it."""
+    known: tuple[Mapping[str, Any], ...] = ()
+    """Transformations that lead to it, as another scene had them."""
 
     def check(self, version: str | None) -> None:
         """Check, before anything is written, that it can be listed as an image of a version.
@@ -70,6 +78,26 @@ class Seat:
             raise OmeZarrError(msg)
         check(listing, {self.path: self.acquisition})
 
+    def of(self, image: Image) -> Seat:
+        """Give the seat with what relates an image to the others of a scene.
+
+        Raises
+        ------
+        OmeZarrError
+            Where nothing does.
+        """
+        if self.listing.kind != "scene":
+            return self
+        seat = replace(self, systems=tuple(relations.systems_of(image)))
+        seat.additions(self.listing.scene)
+        return seat
+
+    def additions(self, scene: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Give the transformations that a scene is to have besides, with the image."""
+        return relations.additions(
+            scene, self.path, self.systems, known=self.known, place=self.listing.place.name
+        )
+
     def within(self, place: Place) -> Seat:
         """Give the same seat in a store that was opened for writing."""
         there = replace(self.listing.place, store=place.store)
@@ -77,10 +105,13 @@ class Seat:
 
     def take(self, *, fsync: bool = False) -> None:
         """List the image."""
-        well, _, field = self.path.rpartition("/")
+        if self.listing.kind == "scene":
+            _enter_scene(self, fsync=fsync)
+            return
+        well, _, name = self.path.rpartition("/")
         if self.listing.kind == "series":
-            well, field = "", self.path
-        enter(self.listing, [(well, FieldEntry(field, self.acquisition))], fsync=fsync)
+            well, name = "", self.path
+        enter(self.listing, [(well, FieldEntry(name, self.acquisition))], fsync=fsync)
 
 
 def above(place: Place, acquisition: int | None) -> Seat | None:
@@ -106,12 +137,17 @@ def above(place: Place, acquisition: int | None) -> Seat | None:
 
 
 def room(listing: Listing, path: str) -> int:
-    """Say how much deeper than a path the images are that a group lists; below 0 for too deep."""
+    """Say how much deeper than a path the images are that a group lists; below 0 for too deep.
+
+    Those of a scene can be at any depth: at the path itself, if there is one.
+    """
+    if listing.kind == "scene":
+        return 0 if path else 1
     return (FIELD if listing.kind == "plate" else 1) - len(path.split("/") if path else ())
 
 
 def listing_of(place: Place) -> tuple[Listing, str] | None:
-    """Find the plate, the series or the single well that a group is, or that it lies in.
+    """Find the plate, the series, the scene or the single well that a group is, or lies in.
 
     Returns
     -------
@@ -129,7 +165,8 @@ def listing_of(place: Place) -> tuple[Listing, str] | None:
     files = [documents.METADATA[3], documents.METADATA[2]]
     keys = ["/".join(filter(None, (prefix, file))) for prefix in prefixes for file in files]
     contents = storage.read_bytes(root, *keys)
-    found = None
+    found: tuple[storage.Node, Place, str] | None = None
+    within = False
     for depth, prefix in reversed(list(enumerate(prefixes))):
         inner = replace(root, path=prefix, name=_name_above(place, parts[depth:]))
         v3, v2 = contents[2 * depth : 2 * depth + 2]
@@ -138,10 +175,14 @@ def listing_of(place: Place) -> tuple[Listing, str] | None:
         except OmeZarrError as error:
             msg = f"{error} It was left untouched."
             raise OmeZarrFileExistsError(msg) from error
-        if node is not None and node.kind in {"plate", "well", "series"}:
+        kind = None if node is None else node.kind
+        if kind in {"plate", "well", "series"} or (kind == "scene" and not within):
+            assert node is not None  # noqa: S101 - it has a kind
             found = node, inner, "/".join(parts[depth:])
-        if node is not None and node.kind in {"plate", "series"}:
+        if kind in {"plate", "series", "scene"}:
             break
+        # What lies in an image of a scene is part of that image.
+        within |= kind == "image" and depth < len(parts)
     return None if found is None else (_listing(found[1], found[0]), found[2])
 
 
@@ -153,11 +194,17 @@ def _listing(place: Place, node: storage.Node) -> Listing:
     kind = node.kind
     about: Any = {"zarr_format": node.zarr_format, "place": place.name, "warn": _silent}
     acquisitions: frozenset[int] = frozenset()
+    scene: Mapping[str, Any] = {}
     if kind == "plate":
         plate = plates.parse_plate(node.attributes, **about)
         version, acquisitions = plate.version, frozenset(one.id for one in plate.acquisitions)
     elif kind == "well":
         version = plates.parse_well(node.attributes, **about).version
+    elif kind == "scene":
+        declared = next(spec.declared_versions(node.attributes, node.zarr_format), "0.6")
+        version = multiscale.released(declared, "version", _silent)
+        told = spec.ome_attributes(node.attributes, node.zarr_format)["scene"]
+        scene = told if isinstance(told, dict) else {}
     else:
         version = plates.parse_series(node.attributes, None, None, **about).version
     if version not in spec.ZARR_FORMATS:
@@ -167,7 +214,7 @@ def _listing(place: Place, node: storage.Node) -> Listing:
         )
         raise OmeZarrError(msg)
     assert kind is not None  # noqa: S101 - it is one that lists
-    return Listing(place, kind, version, node.zarr_format, acquisitions)
+    return Listing(place, kind, version, node.zarr_format, acquisitions, scene)
 
 
 def _silent(_: str) -> None:
@@ -189,6 +236,9 @@ def check(listing: Listing, fields: Mapping[str, int | None]) -> None:
     OmeZarrError
         Where a path is none that the version allows, or an acquisition is missing.
     """
+    if listing.kind == "scene":
+        # What relates an image to the others is known once it is: see `Seat.of`.
+        return
     if listing.kind == "series":
         wrong = [path for path in fields if not path.isdecimal()]
         if wrong and _series(listing)[0].paths is None:
@@ -355,9 +405,9 @@ def with_wells(
     listed += new
     acquisitions = {one.id: one for one in plate.acquisitions}
     for fields in wells.values():
-        for field in fields:
-            if field.acquisition is not None:
-                acquisitions.setdefault(field.acquisition, Acquisition(field.acquisition))
+        for entry in fields:
+            if entry.acquisition is not None:
+                acquisitions.setdefault(entry.acquisition, Acquisition(entry.acquisition))
     count = plate.field_count
     return replace(
         plate,
@@ -426,6 +476,29 @@ def _enter_images(listing: Listing, paths: Sequence[str], *, fsync: bool) -> Non
         return folder
 
     change_attributes(listing.place, plates.SERIES_FOLDER, listing.zarr_format, edit, fsync=fsync)
+
+
+# ── scenes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _enter_scene(seat: Seat, *, fsync: bool) -> None:
+    """Relate an image that stands to the others of its scene."""
+    listing = seat.listing
+
+    def edit(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+        result = copy.deepcopy(dict(attributes or {}))
+        ome = result.get("ome")
+        scene = ome.get("scene") if isinstance(ome, dict) else None
+        if not isinstance(ome, dict) or not isinstance(scene, dict):
+            msg = f"{listing.place.name} is no scene any more; what was written below it stands."
+            raise OmeZarrError(msg)
+        ome["scene"] = relations.extended(scene, seat.additions(scene))
+        return result
+
+    with exchange.alone(listing.place):
+        halves = storage.leftovers(listing.place)
+        storage.delete_keys(listing.place.store, list(halves))
+        change_attributes(listing.place, "", listing.zarr_format, edit, fsync=fsync)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────

@@ -290,8 +290,10 @@ def transform_json(transform: Transform) -> dict[str, Any]:  # noqa: C901, PLR09
         case Translation(translation):
             return {"type": "translation", "translation": list(translation)}
         case ScaleTranslation(scale, translation):
-            steps: list[Transform] = [Scale(scale)]
-            if any(translation):
+            moves = any(translation)
+            stays = moves and all(s == 1 for s in scale)
+            steps: list[Transform] = [] if stays else [Scale(scale)]
+            if moves:
                 steps.append(Translation(translation))
             return transform_json(Sequence(tuple(steps)) if len(steps) > 1 else steps[0])
         case MapAxis(order) if len(order) > 1:

@@ -1,4 +1,4 @@
-"""What holds images together, as values and as JSON: plates and wells, series, scenes.
+"""What lists images, as values and as JSON: plates and wells, series.
 
 A well's path says where it is, and is what everything else goes by; its indices are a second
 telling of the same, which is checked. What is wrong with single wells and fields is warned of once
@@ -658,23 +658,3 @@ def image_names(xml: bytes) -> tuple[str | None, ...]:
         msg = f"is no valid XML: {error}."
         raise OmeZarrError(msg) from error
     return tuple(names)
-
-
-# ── scenes ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def scene_paths(scene: object, *, place: str) -> tuple[str, ...]:
-    """Give the paths of the images that the transformations of a scene begin and end in (0.6).
-
-    Raises
-    ------
-    OmeZarrError
-        Where one leads out of the scene.
-    """
-    entries = scene.get("coordinateTransformations") if isinstance(scene, dict) else None
-    listed = entries if isinstance(entries, list) else []
-    known = [entry for entry in listed if isinstance(entry, dict)]
-    ends = [entry.get(side) for entry in known for side in ("input", "output")]
-    paths = [end["path"] for end in ends if isinstance(end, dict) and end.get("path")]
-    found = [spec.check_path(path, f"{place}: a path of 'scene'") for path in paths]
-    return tuple(dict.fromkeys(found))

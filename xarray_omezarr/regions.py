@@ -131,6 +131,8 @@ def write_region(
     # What is laid out becomes an image, which a plate has to list, by one of its regions.
     laid_out = stored.journal is not None
     seat = members.above(place, coordinates.acquisition_of(array)) if laid_out else None
+    if seat is not None:
+        seat = seat.of(stored.image)
     then = None if seat is None else partial(_list, place, seat, fsync=running.fsync)
     targets = [replace(one, listed=then is not None) for one in targets]
     jobs: list[stream.Job] = []

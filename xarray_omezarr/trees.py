@@ -22,6 +22,7 @@ from xarray_omezarr import (
     multiscale,
     plates,
     read,
+    relations,
     screens,
     spec,
     storage,
@@ -221,7 +222,7 @@ def _series(place: Place, node: Node, version: str | None) -> _Group:
 
 def _scene(place: Place, node: Node, version: str | None) -> _Group:
     scene = spec.ome_attributes(node.attributes, node.zarr_format)["scene"]
-    paths = plates.scene_paths(scene, place=place.name)
+    paths = relations.scene_paths(scene, place=place.name)
     name = scene.get("name") if isinstance(scene, dict) else None
     nodes = _root(
         name if isinstance(name, str) else None,

@@ -123,7 +123,7 @@ def write_image(
         works,
         grid_below(works[0], options),
         target,
-        seat,
+        None if seat is None else seat.of(works[0].image),
         group=group,
         options=options,
         running=running,
@@ -138,7 +138,7 @@ def seated(
     options: Options,
     storage_options: Mapping[str, Any] | None,
 ) -> tuple[Options, members.Seat | None]:
-    """Find out whether an image is to be listed by a plate or a series, and in which version."""
+    """Find out whether an image is to be listed by a group above it, and in which version."""
     if is_archive(target):
         return options, None
     place = stores.locate(target, group, storage_options=storage_options)
@@ -241,7 +241,7 @@ def write_levels(
         works,
         grid,
         target,
-        seat,
+        None if seat is None else seat.of(works[0].image),
         group=group,
         options=options,
         running=running,
