@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import xarray as xr
 import zarr
 
 from tests.helpers import pixels
-from xarray_omezarr import OmeZarrError, samples
+from xarray_omezarr import OmeZarrError, samples, validate
 from xarray_omezarr.positions import PositionIndex, Positions
+from xarray_omezarr.transforms import Affine, Translation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,3 +254,92 @@ def test_channels_have_no_part_in_positions(memory: MemoryStore, transform: dict
             ds.omezarr.resample(opened.isel(x=slice(2, 5)), system="turned", order=0).image,
             ds.image.isel(x=slice(2, 5)),
         )
+
+
+# ── one more ─────────────────────────────────────────────────────────────────────────────────────
+
+TURNED = np.array([[0.0, -2.0, 5.0], [1.0, 0.0, -3.0]])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        TURNED,
+        TURNED.tolist(),
+        np.vstack([TURNED, [0, 0, 1]]),
+        Affine.of(TURNED[:, :2], TURNED[:, 2]),
+    ],
+)
+def test_a_system_that_is_added(transform: Any, memory: MemoryStore) -> None:  # noqa: ANN401
+    before = samples.coins()
+    ds = before.omezarr.assign_coordinate_system("atlas", transform)
+    assert list(before.omezarr.coordinate_systems) == ["physical"]
+    xr.testing.assert_identical(ds, before)
+    assert ds.omezarr.transform_points([[10.0, 20.0]], "physical", "atlas").tolist() == [[-35, 7]]
+
+    # Written without a word of the version, and opened again.
+    ds.omezarr.to_zarr(memory)
+    again = xr.open_dataset(memory, engine="omezarr")  # type: ignore[arg-type]
+    assert validate(memory).version == "0.6"
+    assert validate(memory).errors == ()
+    assert list(again.omezarr.coordinate_systems) == ["physical", "atlas"]
+    assert [axis.unit for axis in again.omezarr.coordinate_systems["atlas"].axes] == [
+        "micrometer",
+        "micrometer",
+    ]
+    back = again.omezarr.transform_points([[-35.0, 7.0]], "atlas", "physical")
+    np.testing.assert_allclose(back, [[10, 20]])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_a_system_is_added_to_what_was_opened(version: str, memory: MemoryStore) -> None:
+    ds = samples.fluorescence((2, 8, 16, 16), dims=tuple("czyx"))
+    ds.omezarr.to_zarr(memory, version=version, levels=1)
+    crop = xr.open_dataset(memory, engine="omezarr").isel(x=slice(3, None))  # type: ignore[arg-type]
+    matrix = np.eye(3, 4) * 2
+    # Of the axes of space alone.
+    two = crop.omezarr.assign_coordinate_system("atlas", matrix)
+    two = two.omezarr.assign_coordinate_system("lab", np.eye(4))
+    target = zarr.storage.MemoryStore()
+    two.omezarr.to_zarr(target)
+    again = xr.open_dataset(target, engine="omezarr")  # type: ignore[arg-type]
+    xr.testing.assert_identical(again, crop)
+    assert list(again.omezarr.coordinate_systems) == ["physical", "atlas", "lab"]
+    there = again.omezarr.transform_points([1.0, 2.0, 3.0, 4.0], "lab", "atlas")
+    assert there.tolist() == [1, 4, 6, 8]
+
+
+def test_a_system_that_an_image_is_related_by_and_one_among_others() -> None:
+    ds = scene().omezarr.assign_coordinate_system("bench", Translation((0, 1.5, 0)))
+    assert list(ds.omezarr.coordinate_systems)[-2:] == ["lab", "bench"]
+    moved = ds.omezarr.transform_points([7.0, 5.0, -3.0], "stage", "bench")
+    np.testing.assert_allclose(moved, [0, 1.5, 0], atol=1e-12)
+
+    image = ds.image.load()
+    other = image.omezarr.assign_coordinate_system("common", np.eye(4))
+    shifted = image.omezarr.assign_coordinate_system("common", Translation((0, 0, 0.5)))
+    result = shifted.omezarr.resample(other, system="common")
+    np.testing.assert_array_equal(result[:, :, 1:], image[:, :, :-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "transform", "says"),
+    [
+        ("atlas", np.eye(3), "expected a Transform, or 3 × 4 numbers, .* for the axes z, y, x"),
+        ("atlas", np.ones((4, 4)), "a last row of 0, …, 0, 1 may follow"),
+        ("atlas", "scale", "'scale'; expected a Transform"),
+        ("atlas", np.full((3, 4), np.nan), "finite"),
+        ("atlas", Translation((1.0, 2.0)), "takes 2 coordinates and gives 2; .* axes z, y, x"),
+        ("stage", np.eye(4), "none of physical, stage"),
+        ("", np.eye(4), "name of a new coordinate system"),
+    ],
+)
+def test_systems_that_cannot_be_added(name: str, transform: Any, says: str) -> None:  # noqa: ANN401
+    with pytest.raises(OmeZarrError, match=says):
+        scene().omezarr.assign_coordinate_system(name, transform)
+
+
+def test_a_system_has_its_axes_in_the_order_in_which_they_are_stored() -> None:
+    image = samples.astronaut().image.transpose("y", "x", "c")
+    with pytest.raises(OmeZarrError, match=re.escape(".transpose('c', 'y', 'x') first")):
+        image.omezarr.assign_coordinate_system("atlas", np.eye(3))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from xarray_omezarr.frames import CoordinateSystems
+    from xarray_omezarr.transforms import Transform
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
@@ -243,6 +244,42 @@ class ImageAccessor(Generic[T]):
         from xarray_omezarr import frames
 
         return frames.transform_points(self._image, points, source, target)
+
+    def assign_coordinate_system(self, name: str, transform: Transform | ArrayLike) -> T:
+        """Add a coordinate system, by the transformation that leads there from the coordinates.
+
+        The system has the axes of the image, and their units. It is written with the image as
+        version 0.6, which the image is from then on; lower versions have no place for it.
+
+        Parameters
+        ----------
+        name : str
+            What it is called; none that there is.
+        transform : xarray_omezarr.transforms.Transform or array_like
+            A transformation, or the matrix [A b] of an affine one, of the shape (n, n + 1), as
+            x ↦ Ax + b, with the axes in the order of the image's; or the same in homogeneous
+            coordinates, (n + 1, n + 1), as scikit-image has it. It is of all axes, or of those of
+            space alone.
+
+        Returns
+        -------
+        xarray.Dataset or xarray.DataArray
+            A new object. Its pixels and coordinates are the same.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is such a system, or the transformation does not fit the axes.
+
+        Examples
+        --------
+        >>> ds = samples.coins().omezarr.assign_coordinate_system("atlas", [[0, 1, 5], [1, 0, 0]])
+        >>> ds.omezarr.transform_points([[10.0, 20.0]], "physical", "atlas")
+        array([[25., 10.]])
+        """
+        from xarray_omezarr import frames
+
+        return frames.with_system(self._obj, self._image, name, transform)
 
     def to_coordinate_system(self, name: str) -> T:
         """Give the pixels their positions in one of the coordinate systems.

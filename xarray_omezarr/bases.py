@@ -1,11 +1,11 @@
-"""Metadata in which an image's systems are told from another one than before (0.6)."""
+"""Metadata with one more coordinate system, or told from another one than before (0.6)."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
 
-from xarray_omezarr import multiscale, spec, systems
+from xarray_omezarr import descriptions, multiscale, spec, systems
 from xarray_omezarr.compounds import Unknown
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import Node
@@ -110,6 +110,38 @@ def rebased(
     for dataset in part["datasets"]:
         for entry in dataset["coordinateTransformations"]:
             entry["output"] = {"name": new.name}
+    return result
+
+
+def extended(image: Image, system: CoordinateSystem, transform: Transform) -> dict[str, Any]:
+    """Give the attributes of an image that has one more coordinate system.
+
+    Parameters
+    ----------
+    image
+        The image; its document may be of any version, or empty.
+    system
+        The new system.
+    transform
+        The way there from the intrinsic one.
+
+    Returns
+    -------
+    dict
+        New attributes, of version 0.6: before, there is no place for other systems.
+    """
+    document = dict(image.document)
+    if multiscale.structure_of(_multiscale(document) if document else {}) != "systems":
+        document = descriptions.image_attributes(image)
+    result = copy.deepcopy(document)
+    part = _multiscale(result)
+    ends = {"input": {"name": image.intrinsic}, "output": {"name": system.name}}
+    known = part.get("coordinateTransformations")
+    part["coordinateSystems"] = [*part["coordinateSystems"], systems.system_json(system)]
+    part["coordinateTransformations"] = [
+        *(known if isinstance(known, list) else []),
+        {**_stored(transform), **ends},
+    ]
     return result
 
 

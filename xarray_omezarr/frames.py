@@ -19,8 +19,10 @@ from xarray_omezarr.coordinates import axes_of, geometry_of, memory_of
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Graph, Node
 from xarray_omezarr.lattice import SAME, positions_of
+from xarray_omezarr.model import Image, Level
+from xarray_omezarr.parameters import show
 from xarray_omezarr.positions import Grid, PositionIndex
-from xarray_omezarr.transforms import Identity, ScaleTranslation, exact
+from xarray_omezarr.transforms import Affine, Identity, ScaleTranslation, Transform, exact
 from xarray_omezarr.units import METERS
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from xarray_omezarr.coordinates import Memory
     from xarray_omezarr.model import Axis
-    from xarray_omezarr.transforms import Transform
 
     Floats = NDArray[np.float64]
 
@@ -138,6 +139,105 @@ def transform_points(
         )
         raise OmeZarrError(msg)
     return transform.apply(given)
+
+
+# ── one system more ──────────────────────────────────────────────────────────────────────────────
+
+
+def with_system(obj: T, array: xr.DataArray, name: str, transform: Transform | ArrayLike) -> T:
+    """Give an image one coordinate system more.
+
+    Parameters
+    ----------
+    obj
+        The image, or a Dataset with it.
+    array
+        The image itself.
+    name
+        The system; its axes are those of the image.
+    transform
+        The way there from the image's own system: a transformation, or the matrix of an affine one.
+
+    Raises
+    ------
+    OmeZarrError
+        Where there is such a system, or the transformation does not fit the axes.
+    """
+    known, memory = systems_of(array), memory_of(array)
+    if not isinstance(name, str) or not name or name in known:
+        msg = (
+            f"{name!r:.80} cannot be the name of a new coordinate system: expected a string that "
+            f"is none of {', '.join(known)}."
+        )
+        raise OmeZarrError(msg)
+    axes = known[known.intrinsic].axes
+    order = multiscale.axis_order(axes)
+    if order != sorted(order):
+        dims = [axes[i].name for i in order]
+        msg = (
+            f"The axes of the image are {', '.join(axis.name for axis in axes)}, which are stored "
+            f"as {', '.join(dims)}: .transpose{tuple(dims)} first."
+        )
+        raise OmeZarrError(msg)
+    step = _step(transform, axes)
+    image = Image(
+        version="0.6",
+        axes=axes,
+        levels=(Level(memory.path or "0", ScaleTranslation.identity(len(axes))),),
+        name=multiscale.names_in(memory.document)[0],
+        document=memory.document,
+        intrinsic=known.intrinsic,
+    )
+    document = bases.extended(image, CoordinateSystem(name, axes), step)
+    result = obj.copy(deep=False)
+    own = result.variable if isinstance(result, xr.DataArray) else result.variables[array.name]
+    kept = own.encoding.get("omezarr")
+    own.encoding = {
+        **own.encoding,
+        "omezarr": {
+            **(kept if isinstance(kept, dict) else {}),
+            "version": "0.6",
+            "document": document,
+        },
+    }
+    return result
+
+
+def _step(transform: Transform | ArrayLike, axes: Sequence[Axis]) -> Transform:
+    """Give a transformation of all axes, which may be told of those of space alone."""
+    if not isinstance(transform, Transform):
+        try:
+            matrix = np.asarray(transform, dtype=np.float64)
+        except (TypeError, ValueError):
+            matrix = np.empty(0)
+        space = [i for i, axis in enumerate(axes) if axis.type == "space"]
+        sizes = {len(space): space, len(axes): list(range(len(axes)))}
+        rows, columns = matrix.shape if matrix.ndim == 2 else (0, 0)  # noqa: PLR2004
+        # Libraries give it in homogeneous coordinates, files have it without the last row.
+        last = [0.0] * (columns - 1) + [1.0]
+        square = 0 < rows == columns and np.array_equal(matrix[-1], last)
+        chosen = sizes.get(columns - 1)
+        if chosen is None or not (square or rows == columns - 1):
+            expected = " or ".join(f"{n} × {n + 1}" for n in sizes)
+            names = [", ".join(axes[i].name for i in chosen) for chosen in sizes.values()]
+            found = f"an array of the shape {matrix.shape}" if matrix.size else show(transform)
+            msg = (
+                f"The transformation is {found}; expected a Transform, or {expected} "
+                f"numbers, [A b], for the axes {' or '.join(names)}; a last row of "
+                "0, …, 0, 1 may follow."
+            )
+            raise OmeZarrError(msg)
+        weights, offset = np.eye(len(axes)), np.zeros(len(axes))
+        weights[np.ix_(chosen, chosen)] = matrix[: len(chosen), :-1]
+        offset[chosen] = matrix[: len(chosen), -1]
+        return Affine.of(weights, offset).simplified()
+    if any(number not in (None, len(axes)) for number in (transform.inputs, transform.outputs)):
+        msg = (
+            f"The transformation takes {transform.inputs} coordinates and gives "
+            f"{transform.outputs}; the image has the axes {', '.join(a.name for a in axes)}."
+        )
+        raise OmeZarrError(msg)
+    return transform
 
 
 # ── another system ───────────────────────────────────────────────────────────────────────────────
