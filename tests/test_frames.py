@@ -258,16 +258,16 @@ def test_channels_have_no_part_in_positions(memory: MemoryStore, transform: dict
 
 # ── one more ─────────────────────────────────────────────────────────────────────────────────────
 
-TURNED = np.array([[0.0, -2.0, 5.0], [1.0, 0.0, -3.0]])
+SWAPPING = np.array([[0.0, -2.0, 5.0], [1.0, 0.0, -3.0]])
 
 
 @pytest.mark.parametrize(
     "transform",
     [
-        TURNED,
-        TURNED.tolist(),
-        np.vstack([TURNED, [0, 0, 1]]),
-        Affine.of(TURNED[:, :2], TURNED[:, 2]),
+        SWAPPING,
+        SWAPPING.tolist(),
+        np.vstack([SWAPPING, [0, 0, 1]]),
+        Affine.of(SWAPPING[:, :2], SWAPPING[:, 2]),
     ],
 )
 def test_a_system_that_is_added(transform: Any, memory: MemoryStore) -> None:  # noqa: ANN401

@@ -26,7 +26,7 @@ from xarray_omezarr.transforms import Affine, Identity, ScaleTranslation, Transf
 from xarray_omezarr.units import METERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -144,7 +144,7 @@ def transform_points(
 # ── one system more ──────────────────────────────────────────────────────────────────────────────
 
 
-def with_system(obj: T, array: xr.DataArray, name: str, transform: Transform | ArrayLike) -> T:
+def with_system(obj: T, array: xr.DataArray, name: object, transform: Transform | ArrayLike) -> T:
     """Give an image one coordinate system more.
 
     Parameters
@@ -190,7 +190,7 @@ def with_system(obj: T, array: xr.DataArray, name: str, transform: Transform | A
     )
     document = bases.extended(image, CoordinateSystem(name, axes), step)
     result = obj.copy(deep=False)
-    own = result.variable if isinstance(result, xr.DataArray) else result.variables[array.name]
+    own = _pixels(result, array.name)
     kept = own.encoding.get("omezarr")
     own.encoding = {
         **own.encoding,
@@ -201,6 +201,10 @@ def with_system(obj: T, array: xr.DataArray, name: str, transform: Transform | A
         },
     }
     return result
+
+
+def _pixels(obj: xr.Dataset | xr.DataArray, name: Hashable) -> xr.Variable:
+    return obj.variable if isinstance(obj, xr.DataArray) else obj.variables[name]
 
 
 def _step(transform: Transform | ArrayLike, axes: Sequence[Axis]) -> Transform:
