@@ -513,7 +513,15 @@ def relate(image: xr.DataArray, like: xr.DataArray, system: str | None) -> Relat
     first, second = systems_of(image), systems_of(like)
     there = second.path(second.intrinsic, system)
     back = first.path(system, first.intrinsic)
+    axes = [list(known[known.intrinsic].axes) for known in (first, second)]
     names = [tuple(a.name for a in s[system].axes) for s in (first, second)]
+    if names[0] != names[1]:
+        # Channels are not resampled: an image with them goes onto a grid without, and so on.
+        there = _unchanneled(there, axes[1], second[system].axes)
+        back = _unchanneled(back, first[system].axes, axes[0])
+        axes = [[axis for axis in some if not axis.is_channel] for some in axes]
+        names = [tuple(a.name for a in s[system].axes if not a.is_channel)
+                 for s in (first, second)]  # fmt: skip
     if names[0] != names[1]:
         msg = f"'{system}' has the axes {names[0]} for one image and {names[1]} for the other."
         raise OmeZarrError(msg)
@@ -527,12 +535,31 @@ def relate(image: xr.DataArray, like: xr.DataArray, system: str | None) -> Relat
     matrix, offset = transform.matrix()
     return _relation(
         image,
-        first[first.intrinsic].axes,
+        axes[0],
         like,
-        second[second.intrinsic].axes,
+        axes[1],
         [[exact(number) for number in row] for row in matrix.tolist()],
         [exact(number) for number in offset.tolist()],
     )
+
+
+def _unchanneled(
+    transform: Transform, inputs: Sequence[Axis], outputs: Sequence[Axis]
+) -> Transform:
+    """Give an affine transformation of all axes but the channels', which it leaves alone."""
+    if not transform.is_affine:
+        return transform
+    weights, offset = transform.matrix()
+    rows = [i for i, axis in enumerate(outputs) if not axis.is_channel]
+    columns = [j for j, axis in enumerate(inputs) if not axis.is_channel]
+    mixed = [j for j, axis in enumerate(inputs) if axis.is_channel]
+    if weights[np.ix_(rows, mixed)].any():
+        msg = (
+            "A transformation between the images mixes channels with other axes: .resample takes "
+            "such that leave channels alone."
+        )
+        raise OmeZarrError(msg)
+    return Affine.of(weights[np.ix_(rows, columns)], offset[rows])
 
 
 def _factor(axis: Axis, unit: str | None) -> Fraction:
