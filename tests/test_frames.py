@@ -14,7 +14,7 @@ from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples, validate
 from xarray_omezarr.graph import CoordinateSystem
 from xarray_omezarr.model import Axis
 from xarray_omezarr.positions import PositionIndex, Positions
-from xarray_omezarr.transforms import Affine
+from xarray_omezarr.transforms import Affine, Translation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -346,6 +346,8 @@ def test_a_system_of_the_same_name_is_replaced_unless_others_hang_on_it() -> Non
         ),
         ("stage", np.eye(4), "takes 3 coordinates and gives 3"),
         ("stage", [[1.0, np.nan, 0.0], [0.0, 1.0, 0.0]], "finite numbers"),
+        ("stage", "scale", "is 'scale'; expected a matrix"),
+        ("stage", np.empty((0, 3)), "expected a matrix"),
         ("stage", [1.0, 2.0], r"an array of the shape \(2,\); expected a matrix \[A b\]"),
     ],
 )
@@ -358,3 +360,27 @@ def test_versions_before_say_that_it_is_left_out(memory: MemoryStore) -> None:
     told = plane().omezarr.assign_coordinate_system("stage", TURNED)
     with pytest.warns(OmeZarrWarning, match=r"coordinate systems \['stage'\] are left out"):
         told.omezarr.to_zarr(memory, version="0.5")
+
+
+def test_images_are_related_by_a_system_that_both_were_given() -> None:
+    image = scene().image.load()
+    shift = Translation((0, 0, 0.5))
+    other = image.omezarr.assign_coordinate_system("common", np.eye(4))
+    shifted = image.omezarr.assign_coordinate_system("common", shift)
+    result = shifted.omezarr.resample(other, system="common")
+    np.testing.assert_array_equal(result[:, :, 1:], image[:, :, :-1])
+    # Channels have no part in it.
+    both = xr.concat([image, image + 1], "c").assign_coords(c=["DAPI", "GFP"]).transpose("c", ...)
+    both = both.omezarr.assign_coordinate_system("common", shift)
+    result = both.omezarr.resample(other, system="common")
+    np.testing.assert_array_equal(result[1, :, :, 1:], image[:, :, :-1] + 1)
+    result = shifted.omezarr.resample(
+        both.omezarr.assign_coordinate_system("common", np.eye(4)), system="common"
+    )
+    np.testing.assert_array_equal(result[:, :, 1:], image[:, :, :-1])
+
+
+def test_a_system_has_its_axes_in_the_order_in_which_they_are_stored() -> None:
+    image = samples.astronaut().image.transpose("y", "x", "c")
+    with pytest.raises(OmeZarrError, match=r"\.transpose\('c', 'y', 'x'\) first"):
+        image.omezarr.assign_coordinate_system("atlas", np.eye(3))

@@ -21,6 +21,7 @@ from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.graph import CoordinateSystem, Graph, Node
 from xarray_omezarr.lattice import SAME, positions_of
 from xarray_omezarr.model import Image, Level
+from xarray_omezarr.parameters import show
 from xarray_omezarr.positions import Grid, PositionIndex
 from xarray_omezarr.transforms import Affine, Identity, ScaleTranslation, Transform, exact
 from xarray_omezarr.units import METERS
@@ -173,6 +174,14 @@ def assigned(
     if not system.name:
         msg = "The coordinate system has no name; give it one that is not empty."
         raise OmeZarrError(msg)
+    order = multiscale.axis_order(axes)
+    if order != sorted(order):
+        dims = tuple(axes[i].name for i in order)
+        msg = (
+            f"The axes of the image are {[axis.name for axis in axes]}, and are stored in another "
+            f"order, which the transformation is to have: .transpose{dims} first."
+        )
+        raise OmeZarrError(msg)
     whole = _over_all(_transform(transform), axes, system)
     name, intrinsic = multiscale.names_in(memory.document)
     levels: tuple[Level, ...] = (Level(memory.path or "0", coordinates.transform_of(array, axes)),)
@@ -198,16 +207,20 @@ def _transform(told: Transform | ArrayLike) -> Transform:
     """Give a transformation, where it may be the matrix of an affine one."""
     if isinstance(told, Transform):
         return told
-    matrix = np.asarray(told, dtype=np.float64)
+    try:
+        matrix = np.asarray(told, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
     columns = matrix.shape[-1] if matrix.ndim == 2 else 0  # noqa: PLR2004
-    last = np.eye(columns)[-1:] if columns else matrix
-    if columns > 1 and len(matrix) == columns and np.array_equal(matrix[-1:], last):
+    # Libraries give it in homogeneous coordinates, files have it without the last row.
+    if columns == len(matrix) and np.array_equal(matrix[-1:], np.eye(columns)[-1:]):
         matrix = matrix[:-1]
-    if columns < 2 or not np.isfinite(matrix).all():  # noqa: PLR2004
+    if columns < 2 or not matrix.size or not np.isfinite(matrix).all():  # noqa: PLR2004
+        found = f"an array of the shape {matrix.shape}" if matrix.size else show(told)
         msg = (
-            f"The transformation is an array of the shape {matrix.shape}; expected a matrix "
-            "[A b] of finite numbers, with a row for each axis it gives and a column for each it "
-            "takes, and one for b; or a transformation of xarray_omezarr.transforms."
+            f"The transformation is {found}; expected a matrix [A b] of finite numbers, with a row "
+            "for each axis that it gives, a column for each that it takes, and one for b; or a "
+            "transformation of xarray_omezarr.transforms."
         )
         raise OmeZarrError(msg)
     return Affine.of(matrix[:, :-1], matrix[:, -1]).simplified()
@@ -502,7 +515,15 @@ def relate(image: xr.DataArray, like: xr.DataArray, system: str | None) -> Relat
     first, second = systems_of(image), systems_of(like)
     there = second.path(second.intrinsic, system)
     back = first.path(system, first.intrinsic)
+    axes = [list(known[known.intrinsic].axes) for known in (first, second)]
     names = [tuple(a.name for a in s[system].axes) for s in (first, second)]
+    if names[0] != names[1]:
+        # Channels are not resampled: an image with them goes onto a grid without, and so on.
+        there = _unchanneled(there, axes[1], second[system].axes)
+        back = _unchanneled(back, first[system].axes, axes[0])
+        axes = [[axis for axis in some if not axis.is_channel] for some in axes]
+        names = [tuple(a.name for a in s[system].axes if not a.is_channel)
+                 for s in (first, second)]  # fmt: skip
     if names[0] != names[1]:
         msg = f"'{system}' has the axes {names[0]} for one image and {names[1]} for the other."
         raise OmeZarrError(msg)
@@ -516,12 +537,31 @@ def relate(image: xr.DataArray, like: xr.DataArray, system: str | None) -> Relat
     matrix, offset = transform.matrix()
     return _relation(
         image,
-        first[first.intrinsic].axes,
+        axes[0],
         like,
-        second[second.intrinsic].axes,
+        axes[1],
         [[exact(number) for number in row] for row in matrix.tolist()],
         [exact(number) for number in offset.tolist()],
     )
+
+
+def _unchanneled(
+    transform: Transform, inputs: Sequence[Axis], outputs: Sequence[Axis]
+) -> Transform:
+    """Give an affine transformation of all axes but the channels', which it leaves alone."""
+    if not transform.is_affine:
+        return transform
+    weights, offset = transform.matrix()
+    rows = [i for i, axis in enumerate(outputs) if not axis.is_channel]
+    columns = [j for j, axis in enumerate(inputs) if not axis.is_channel]
+    mixed = [j for j, axis in enumerate(inputs) if axis.is_channel]
+    if weights[np.ix_(rows, mixed)].any():
+        msg = (
+            "A transformation between the images mixes channels with other axes: .resample takes "
+            "such that leave channels alone."
+        )
+        raise OmeZarrError(msg)
+    return Affine.of(weights[np.ix_(rows, columns)], offset[rows])
 
 
 def _factor(axis: Axis, unit: str | None) -> Fraction:
