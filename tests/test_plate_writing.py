@@ -668,6 +668,11 @@ def test_numbered_images_are_a_series(tmp_path: Path, version: str) -> None:
     with pytest.raises(OmeZarrError, match="a series whose images are numbered: 'last'"):
         field().omezarr.to_zarr(tmp_path, group="last")
     assert not validate(tmp_path).errors
+    with pytest.warns(OmeZarrWarning, match="finds 8 only once 7 is there too"):
+        field(8).omezarr.to_zarr(tmp_path, group="8")
+    for number in (5, 6, 7):
+        field(number).omezarr.to_zarr(tmp_path, group=str(number))
+    assert len(xr.open_datatree(tmp_path, engine="omezarr").children) == 9
 
 
 XML = b"""<?xml version="1.0"?>

@@ -11,13 +11,13 @@ import numpy as np
 import xarray as xr
 
 from xarray_omezarr import (
-    census,
     crews,
     harvest,
     ledgers,
     progress,
     read,
     screens,
+    storage,
     stores,
     stream,
     write,
@@ -327,7 +327,7 @@ def _record(ledger: Ledger, job: _Job, result: _Outcome | BaseException) -> Fiel
 
 def _labelled(screen: Screen, paths: Sequence[str], name: str) -> set[str]:
     """Find the fields that have a label image of a name, side by side."""
-    nodes = census.fetch_below(
+    nodes = storage.fetch_below(
         screen.place, [f"{path}/labels/{name}" for path in paths], screen.node.zarr_format
     )
     # One that was never finished has no metadata.

@@ -75,25 +75,6 @@ class Findings:
             warn(f"{name}: there is more to say of its {what}; validate() says all of it")
 
 
-def fetch_below(
-    place: Place, paths: Sequence[str], zarr_format: int
-) -> list[Node | OmeZarrError | None]:
-    """Read the attributes of groups below one, side by side.
-
-    None where there is nothing, an error where that is broken; what cannot be reached is raised.
-    """
-    file = documents.METADATA[zarr_format]
-    found: list[Node | OmeZarrError | None] = []
-    contents = storage.read_bytes(place, *(f"{path}/{file}" for path in paths))
-    for path, content in zip(paths, contents, strict=True):
-        pair = (content, None) if zarr_format == spec.V3 else (None, content)
-        try:
-            found.append(storage.node_of(place.below(path), *pair))
-        except OmeZarrError as error:
-            found.append(error)
-    return found
-
-
 def parse_member(
     place: Place,
     path: str,
@@ -202,7 +183,7 @@ def _first_images(place: Place, node: Node) -> list[str]:
     if node.kind == "plate":
         plate = plates.parse_plate(node.attributes, zarr_format=form, place=name, warn=_ignore)
         paths = [entry.path for entry in plate.wells[: _NAMED + 1]]
-        found = fetch_below(place, paths, form)
+        found = storage.fetch_below(place, paths, form)
         return [
             join(path, inner)
             for path, well in zip(paths, found, strict=True)
@@ -261,7 +242,7 @@ def _numbered(place: Place, zarr_format: int, expected: int) -> tuple[str, ...]:
     step = max(expected, _PROBED)
     while len(found) < plates.MOST:
         paths = [str(number) for number in range(len(found), len(found) + step)]
-        nodes = fetch_below(place, paths, zarr_format)
+        nodes = storage.fetch_below(place, paths, zarr_format)
         there = [path for path, one in zip(paths, nodes, strict=True) if one is not None]
         end = next((i for i, one in enumerate(nodes) if one is None), step)
         found += there[:end]
@@ -286,7 +267,7 @@ def images_below(place: Place, node: Node) -> dict[str, Node]:
             "in it. Where there is an image, name it by group=."
         )
         raise OmeZarrError(msg)
-    found = fetch_below(place, names[: plates.MOST], node.zarr_format)
+    found = storage.fetch_below(place, names[: plates.MOST], node.zarr_format)
     return {
         name: one
         for name, one in zip(names, found, strict=False)

@@ -84,7 +84,7 @@ class Models:
         self._known: dict[tuple[int, bytes], tuple[zarr.Array[Any], np.dtype[Any]]] = {}
 
     def describe(
-        self, path: str, content: bytes | Exception | None, zarr_format: int
+        self, path: str, content: bytes | OmeZarrError | None, zarr_format: int
     ) -> Described | OmeZarrError:
         """Describe an array by the content of its metadata file.
 
@@ -98,8 +98,6 @@ class Models:
             )
         if isinstance(content, OmeZarrError):
             return content
-        if isinstance(content, Exception):
-            return failure(f"{name}/{path}", content)
         try:
             if (zarr_format, content) not in self._known:
                 self._known[zarr_format, content] = self._model(path, content, zarr_format)

@@ -1,4 +1,4 @@
-"""What lies in a store: objects read whatever may be wrong with them, their sizes, their ends."""
+"""What lies in a store, beside metadata: which objects there are, their sizes, their ends."""
 
 from __future__ import annotations
 
@@ -12,46 +12,11 @@ from zarr.storage import FsspecStore
 
 from xarray_omezarr.errors import (
     OmeZarrError,
-    OmeZarrFileNotFoundError,
-    OmeZarrPermissionError,
 )
 from xarray_omezarr.storage import REQUESTS, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from xarray_omezarr.stores import Place
-
-
-def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
-    """Fetch objects below a group side by side, as `storage.read_bytes` does.
-
-    What one of them provokes is given in its place, so that it does not keep the others back.
-    """
-    bound = asyncio.Semaphore(REQUESTS)
-
-    async def get(key: str) -> bytes | OmeZarrError | None:
-        async with bound:
-            try:
-                buffer = await place.store.get(place.key(key), default_buffer_prototype())
-            except FileNotFoundError:
-                return None
-            except Exception as error:  # noqa: BLE001 - whatever a name in a document provokes
-                denied = isinstance(error, PermissionError)
-                kind = OmeZarrPermissionError if denied else OmeZarrError
-                return kind(f"cannot be read: {type(error).__name__}: {error}")
-        return None if buffer is None else buffer.to_bytes()
-
-    async def get_all() -> list[bytes | OmeZarrError | None]:
-        await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
-        return list(await asyncio.gather(*(get(key) for key in keys)))
-
-    try:
-        with reached(place):
-            return sync(get_all())
-    except OmeZarrFileNotFoundError:
-        # A local store whose folder is not there.
-        return [None] * len(keys)
 
 
 def present(place: Place, key: str) -> bool:

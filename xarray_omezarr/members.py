@@ -240,13 +240,7 @@ def check(listing: Listing, fields: Mapping[str, int | None]) -> None:
         # What relates an image to the others is known once it is: see `Seat.of`.
         return
     if listing.kind == "series":
-        wrong = [path for path in fields if not path.isdecimal()]
-        if wrong and _series(listing)[0].paths is None:
-            msg = (
-                f"{listing.place.name} is a series whose images are numbered: {wrong[0]!r:.60} "
-                "cannot be added to it. Take the next number as group=."
-            )
-            raise OmeZarrError(msg)
+        _check_numbers(listing, fields)
         return
     parts = [path.split("/") for path in fields]
     sides = {"rows": [p[0] for p in parts], "columns": [p[1] for p in parts]} if (
@@ -449,6 +443,28 @@ def _series(listing: Listing) -> tuple[Series, Mapping[str, Any] | None]:
     (folder,) = storage.fetch_each(listing.place, [plates.SERIES_FOLDER], listing.zarr_format)
     attributes = None if isinstance(folder, OmeZarrError) else folder.attributes
     return _parsed_series(listing, attributes), attributes
+
+
+def _check_numbers(listing: Listing, paths: Iterable[str]) -> None:
+    """Check that images can be added to a series whose images are 0, 1, 2 and so on."""
+    if _series(listing)[0].paths is not None:
+        return
+    wrong = next((path for path in paths if not path.isdecimal()), None)
+    if wrong is not None:
+        msg = (
+            f"{listing.place.name} is a series whose images are numbered: {wrong!r:.60} cannot be "
+            "added to it. Take the next number as group=."
+        )
+        raise OmeZarrError(msg)
+    numbers = {int(path) for path in paths}
+    before = [str(number - 1) for number in sorted(numbers) if number and number - 1 not in numbers]
+    found = storage.fetch_below(listing.place, before, listing.zarr_format)
+    missing = next((path for path, one in zip(before, found, strict=True) if one is None), None)
+    if missing is not None:
+        _warn(
+            f"{listing.place.name} is a series whose images are 0, 1, 2 and so on: whoever opens "
+            f"it finds {int(missing) + 1} only once {missing} is there too, which it is not yet."
+        )
 
 
 def _parsed_series(listing: Listing, folder: Mapping[str, Any] | None) -> Series:

@@ -219,7 +219,7 @@ def _read_wells(
     number = 0
     paths = [entry.path for entry in entries]
     for entry, found in zip(
-        entries, census.fetch_below(place, paths, node.zarr_format), strict=True
+        entries, storage.fetch_below(place, paths, node.zarr_format), strict=True
     ):
         name = place.below(entry.path).name
         if found is None:
@@ -270,7 +270,7 @@ def read_images(
         )
         raise OmeZarrError(msg)
     paths = [field.path for field in fields]
-    nodes = census.fetch_below(screen.place, paths, screen.node.zarr_format)
+    nodes = storage.fetch_below(screen.place, paths, screen.node.zarr_format)
     images = []
     for field, node in zip(fields, nodes, strict=True):
         image = census.parse_member(screen.place, field.path, node, findings, version)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import census, chunked, coordinates, multiscale, read, screens, spec, stores
+from xarray_omezarr import (
+    census,
+    chunked,
+    coordinates,
+    multiscale,
+    read,
+    screens,
+    spec,
+    storage,
+    stores,
+)
 from xarray_omezarr.bundles import WAY, Bundle, Members
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.lattice import EVEN, SAME
@@ -307,7 +317,7 @@ class _Stack:
             msg = f"{place.name}: the name '{variable}' of a label image is taken in the stack."
             raise OmeZarrError(msg)
         paths = [f"{one.path}/labels/{name}" for one in members]
-        nodes = census.fetch_below(place, paths, self.screen.node.zarr_format)
+        nodes = storage.fetch_below(place, paths, self.screen.node.zarr_format)
         slots = np.full(len(members) + 1, -1, np.intp)
         found: list[_Member] = []
         for i, (path, node) in enumerate(zip(paths, nodes, strict=True)):
@@ -371,7 +381,7 @@ def _listed_labels(screen: Screen, fields: Sequence[_Member]) -> list[str]:
     names: dict[str, None] = {}
     paths = [f"{one.path}/labels" for one in fields]
     for path, node in zip(
-        paths, census.fetch_below(screen.place, paths, screen.node.zarr_format), strict=True
+        paths, storage.fetch_below(screen.place, paths, screen.node.zarr_format), strict=True
     ):
         if isinstance(node, OmeZarrError):
             raise node

@@ -84,19 +84,19 @@ def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
     """Fetch some objects of a group side by side; None for each that is not there."""
     found: list[bytes | None] = []
     for content in read_each(place, keys):
-        if isinstance(content, Exception):
+        if isinstance(content, OmeZarrError):
             raise content
         found.append(content)
     return found
 
 
-def read_each(place: Place, keys: Sequence[str]) -> list[bytes | Exception | None]:
+def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
     """Fetch some objects of a group side by side; what goes wrong with one harms no other."""
     if type(place.store) is LocalStore:
         return _read_files(place, keys)
     bound = asyncio.Semaphore(REQUESTS)
 
-    async def get(key: str) -> bytes | Exception | None:
+    async def get(key: str) -> bytes | OmeZarrError | None:
         async with bound:
             try:
                 buffer = await place.store.get(place.key(key), default_buffer_prototype())
@@ -104,7 +104,7 @@ def read_each(place: Place, keys: Sequence[str]) -> list[bytes | Exception | Non
                 return _failure(place, error)
         return None if buffer is None else buffer.to_bytes()
 
-    async def get_all() -> list[bytes | Exception | None]:
+    async def get_all() -> list[bytes | OmeZarrError | None]:
         await place.store._ensure_open()  # noqa: SLF001 - stores that were pickled are closed
         return list(await asyncio.gather(*(get(key) for key in keys)))
 
@@ -128,11 +128,11 @@ def reached(place: Place) -> Iterator[None]:
         raise found from found.__cause__
 
 
-def _read_files(place: Place, keys: Sequence[str]) -> list[bytes | Exception | None]:
+def _read_files(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
     """Read some files of a folder: on a disk nearby that is quickest one after the other."""
     root = os.path.join(cast("LocalStore", place.store).root, "")  # noqa: PTH118 - the quick way
 
-    def read(key: str) -> bytes | Exception | None:
+    def read(key: str) -> bytes | OmeZarrError | None:
         try:
             with open(root + place.key(key), "rb") as file:  # noqa: PTH123
                 return file.read()
@@ -150,7 +150,7 @@ def _read_files(place: Place, keys: Sequence[str]) -> list[bytes | Exception | N
     return found + [read(key) for key in rest]
 
 
-def _failure(place: Place, error: Exception) -> Exception | None:
+def _failure(place: Place, error: Exception) -> OmeZarrError | None:
     """Say what went wrong with a request; nothing where there is just nothing there."""
     if isinstance(error, OmeZarrError):
         return error
@@ -208,15 +208,37 @@ def with_other(place: Place, node: Node) -> Node:
 def fetch_each(place: Place, names: Sequence[str], zarr_format: int) -> list[Node | OmeZarrError]:
     """Read the attributes of groups below one, side by side; what is missing is an error."""
     contents = read_each(place, [f"{name}/{METADATA[zarr_format]}" for name in names])
-    found: list[Node | OmeZarrError] = []
+    return [
+        found or OmeZarrError(f"{place.below(name).name} is missing.")
+        for name, found in zip(names, _nodes(place, names, contents, zarr_format), strict=True)
+    ]
+
+
+def fetch_below(
+    place: Place, names: Sequence[str], zarr_format: int
+) -> list[Node | OmeZarrError | None]:
+    """Read the attributes of groups below one, side by side.
+
+    None where there is nothing, an error where that is broken; what cannot be reached is raised.
+    """
+    contents = read_bytes(place, *(f"{name}/{METADATA[zarr_format]}" for name in names))
+    return _nodes(place, names, contents, zarr_format)
+
+
+def _nodes(
+    place: Place,
+    names: Sequence[str],
+    contents: Sequence[bytes | OmeZarrError | None],
+    zarr_format: int,
+) -> list[Node | OmeZarrError | None]:
+    found: list[Node | OmeZarrError | None] = []
     for name, content in zip(names, contents, strict=True):
-        inner = place.below(name)
-        if isinstance(content, Exception):
-            found.append(OmeZarrError(f"{inner.name} cannot be read: {content}"))
+        if isinstance(content, OmeZarrError):
+            found.append(content)
             continue
         pair = (content, None) if zarr_format == spec.V3 else (None, content)
         try:
-            found.append(node_of(inner, *pair) or OmeZarrError(f"{inner.name} is missing."))
+            found.append(node_of(place.below(name), *pair))
         except OmeZarrError as error:
             found.append(error)
     return found

@@ -255,7 +255,7 @@ def _members(
     paths = list(names)
     found: Sequence[Node | OmeZarrError | None]
     if nodes is None:
-        found = census.fetch_below(place, paths, node.zarr_format)
+        found = storage.fetch_below(place, paths, node.zarr_format)
     else:
         found = [nodes[path] for path in paths]
     findings = census.Findings(place, "images")
@@ -379,9 +379,9 @@ def _indices(pile: _Pile, member: _Member) -> list[int]:
 
 
 def _describe(
-    pile: _Pile, path: str, content: bytes | Exception | None, member: _Member
+    pile: _Pile, path: str, content: bytes | OmeZarrError | None, member: _Member
 ) -> Described | OmeZarrError:
-    if isinstance(content, Exception) and not pile.alone:
+    if isinstance(content, OmeZarrError) and not pile.alone:
         # A store that fails is not one of which something is missing.
         raise content
     return pile.models.describe(path, content, member.node.zarr_format)
@@ -432,7 +432,7 @@ def _ignore(_: str) -> None:
 
 
 def _add_labels(
-    pile: _Pile, members: Sequence[_Member], folders: Mapping[str, bytes | Exception | None]
+    pile: _Pile, members: Sequence[_Member], folders: Mapping[str, bytes | OmeZarrError | None]
 ) -> None:
     """Add the label images of images: one round for their groups, and one for their arrays."""
     names = None if isinstance(pile.labels, bool) else pile.labels
@@ -454,9 +454,9 @@ def _add_labels(
     _add_label_levels(pile, labels)
 
 
-def _folder(pile: _Pile, member: _Member, content: bytes | Exception | None) -> Node | None:
+def _folder(pile: _Pile, member: _Member, content: bytes | OmeZarrError | None) -> Node | None:
     """Read the list of an image's label images; a broken one does no harm to the image."""
-    if isinstance(content, Exception):
+    if isinstance(content, OmeZarrError):
         raise content
     inside = pile.place_of(join(member.path, "labels"))
     v3 = member.node.zarr_format == spec.V3

@@ -202,7 +202,7 @@ class _Walk:
 
     def run(self) -> None:
         """Walk, and compare what has been seen in the end."""
-        from xarray_omezarr import inventory
+        from xarray_omezarr import storage
 
         read: dict[str, bytes | OmeZarrError | None] = {}
         waiting = [_Task(["zarr.json"], self._root)]
@@ -212,7 +212,7 @@ class _Walk:
             # Several images of a group may be of the same arrays, and are one after the other.
             read = {key: read[key] for key in keys if key in read}
             new = [key for key in keys if key not in read]
-            read |= zip(new, inventory.read_each(self.place, new), strict=True)
+            read |= zip(new, storage.read_each(self.place, new), strict=True)
             for task in batch:
                 waiting += task.then([read[key] for key in task.keys])
             if self.groups + self.arrays + len(waiting) > _MOST:
@@ -685,7 +685,7 @@ class _Walk:
 
     def _compare_rest(self) -> None:
         """Look for what the consolidated metadata hold and the walk has not come by."""
-        from xarray_omezarr import inventory
+        from xarray_omezarr import storage
 
         # What is empty may as well be left out.
         rest = [
@@ -695,7 +695,7 @@ class _Walk:
         ]
         for start in range(0, min(len(rest), _MOST), _TOGETHER):
             batch = rest[start : start + _TOGETHER]
-            for file, content in zip(batch, inventory.read_each(self.place, batch), strict=True):
+            for file, content in zip(batch, storage.read_each(self.place, batch), strict=True):
                 if content is None:
                     told = "in the consolidated metadata alone"
                     self._find(arrays_.CONSOLIDATED, file, "", told)
