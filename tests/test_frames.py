@@ -384,3 +384,30 @@ def test_a_system_has_its_axes_in_the_order_in_which_they_are_stored() -> None:
     image = samples.astronaut().image.transpose("y", "x", "c")
     with pytest.raises(OmeZarrError, match=r"\.transpose\('c', 'y', 'x'\) first"):
         image.omezarr.assign_coordinate_system("atlas", np.eye(3))
+
+
+def test_channels_may_be_left_out_of_points_and_of_one_of_two_images() -> None:
+    swapping = [[0.0, -2.0, 5.0], [1.0, 0.0, -3.0]]
+    ds = samples.astronaut().omezarr.assign_coordinate_system("atlas", swapping)
+    there = ds.omezarr.transform_points([[10.0, 20.0]], "physical", "atlas")
+    assert there.tolist() == [[-35, 7]]
+    with_channel = ds.omezarr.transform_points([[2.0, 10.0, 20.0]], "physical", "atlas")
+    assert with_channel.tolist() == [[2, -35, 7]]
+
+    # All channels onto a grid without, and one without onto the grid of all.
+    steps = {"y": 8 * 0.325, "x": -16 * 0.325}
+    moved = ds.omezarr.assign_coordinate_system("common", Translation((0, *steps.values())))
+    plane = ds.image.sel(c="green", drop=True)
+    plane = plane.omezarr.assign_coordinate_system("common", np.eye(3))
+    result = moved.image.omezarr.resample(plane, system="common")
+    np.testing.assert_array_equal(result[:, 8:, :-16], ds.image[:, :-8, 16:])
+    back = plane.omezarr.resample(moved, system="common")
+    np.testing.assert_array_equal(back[:-8, 16:], plane[8:, :-16])
+
+
+def test_channels_that_are_mixed_with_space_cannot_be_left_out() -> None:
+    mixing = np.eye(4)
+    mixing[1, 0] = 1
+    ds = samples.astronaut().omezarr.assign_coordinate_system("shifted", mixing)
+    with pytest.raises(OmeZarrError, match="mixes channels with other axes"):
+        ds.omezarr.transform_points([[10.0, 20.0]], "physical", "shifted")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import xarray as xr
 
 from xarray_omezarr import coordinates
+from xarray_omezarr.accessor_pictures import PicturesAccessor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
 
-class ImageAccessor(Generic[T]):
+class ImageAccessor(PicturesAccessor, Generic[T]):
     """What Dataset and DataArray have in common: the geometry and the channels of one image."""
 
     def __init__(self, obj: T) -> None:
@@ -264,14 +265,15 @@ class ImageAccessor(Generic[T]):
         ----------
         points : array_like
             Of the shape (..., n), with the coordinates along the last axis in the order of the
-            axes of `source`.
+            axes of `source`, with or without that of the channels.
         source, target : str
             The names of coordinate systems, as `coordinate_systems` lists them.
 
         Returns
         -------
         numpy.ndarray
-            float64, of the shape (..., m), in the order of the axes of `target`.
+            float64, of the shape (..., m), in the order of the axes of `target`; without that of
+            the channels where the points were.
 
         Raises
         ------

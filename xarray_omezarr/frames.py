@@ -133,6 +133,10 @@ def transform_points(
     transform = known.path(source, target)
     given = np.asarray(points, dtype=np.float64)
     names = [axis.name for axis in known[source].axes]
+    places = [axis.name for axis in known[source].axes if not axis.is_channel]
+    if given.ndim and len(names) > len(places) == given.shape[-1]:
+        # A place is one in all channels.
+        transform, names = _unchanneled(transform, known[source].axes, known[target].axes), places
     if not given.ndim or given.shape[-1] != len(names):
         msg = (
             f"points are of the shape {given.shape}; expected {len(names)} numbers along the last "
@@ -557,8 +561,8 @@ def _unchanneled(
     mixed = [j for j, axis in enumerate(inputs) if axis.is_channel]
     if weights[np.ix_(rows, mixed)].any():
         msg = (
-            "A transformation between the images mixes channels with other axes: .resample takes "
-            "such that leave channels alone."
+            "The transformation mixes channels with other axes: places without a channel have no "
+            "counterpart."
         )
         raise OmeZarrError(msg)
     return Affine.of(weights[np.ix_(rows, columns)], offset[rows])

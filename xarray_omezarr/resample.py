@@ -427,7 +427,7 @@ def _lazy(variable: xr.Variable, which: _Map, like: xr.Variable) -> Any:  # noqa
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
-    source = _chunked(variable).data
+    source = as_dask(variable).data
     wanted = _wanted(which, like)
     chunks: list[tuple[int, ...]] = [()] * len(which.dims)
     for column, (position, size) in enumerate(zip(which.columns, which.sizes, strict=True)):
@@ -445,7 +445,7 @@ def _lazy(variable: xr.Variable, which: _Map, like: xr.Variable) -> Any:  # noqa
     return array(graph, name, tuple(chunks), meta=meta)
 
 
-def _chunked(variable: xr.Variable) -> xr.Variable:
+def as_dask(variable: xr.Variable) -> xr.Variable:
     """Give a variable as dask: each chunk of a store is read once, by all that need it."""
     if variable.chunks is not None:
         return variable

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import bases, census, chunked, multiscale, spec, storage, stores, systems
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,4 +143,4 @@ def _field_at(place: Place, zarr_format: int, path: str) -> Field:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=2)
+    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())
