@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from xarray_omezarr import chunked, copies, dialects, documents, formats, spec
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
+from xarray_omezarr.recodings import Recoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 #: So many losses are told of.
 _TOLD = 20
+_AS_IS = Recoding()
 #: What stands in the metadata of a group of Zarr v3.
 _KNOWN = frozenset({"zarr_format", "node_type", "attributes", "consolidated_metadata"})
 
@@ -44,7 +47,8 @@ class Work:
     @property
     def zarr_format(self) -> int:
         """The format of Zarr that it is stored in."""
-        return spec.ZARR_FORMATS[self.version]
+        # Versions that are not written are those of Zarr v2.
+        return spec.ZARR_FORMATS.get(self.version, spec.V2)
 
     @property
     def head(self) -> Group | None:
@@ -56,28 +60,33 @@ class Work:
 
 def warn(message: str) -> None:
     """Warn of an assumption that becomes a fact."""
-    warnings.warn(message, OmeZarrWarning, stacklevel=2)
+    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())
 
 
 def plan(
     place: Place,
     groups: Sequence[Group],
-    version: str,
+    version: str | None,
     *,
     lossy: bool,
     reencode: bool,
     inside: bool,
+    recoding: Recoding = _AS_IS,
 ) -> Work:
-    """Find out what becomes of each group and array, before anything is touched."""
-    zarr_format = spec.ZARR_FORMATS[version]
+    """Find out what becomes of each group and array, before anything is touched.
+
+    Without a version, each group and array stays what it is, but for chunks, shards and codecs.
+    """
+    zarr_format = None if version is None else spec.ZARR_FORMATS[version]
+    recoding.check(groups, zarr_format)
     changed: list[tuple[Group, Mapping[str, Any]]] = []
     steps: list[ArrayStep] = []
     lost: list[str] = []
     for group in groups:
         name = join(place.name, group.path)
-        attributes = _attributes(group, version, name)
-        same = group.zarr_format == zarr_format
-        if not (same and attributes == group.attributes):
+        attributes = group.attributes if version is None else _attributes(group, version, name)
+        same = zarr_format in (None, group.zarr_format)
+        if version is not None and not (same and attributes == group.attributes):
             found = dialects.losses(group.attributes, group.zarr_format, group.images, version)
             if zarr_format == spec.V2 and not same:
                 found += sorted(f"'{key}' in zarr.json" for key in set(group.document) - _KNOWN)
@@ -87,7 +96,14 @@ def plan(
                 attributes = _attributes(replace(group, attributes=bare), version, name)
             changed.append((group, attributes))
         for array in group.arrays:
-            step = _array_step(place, array, zarr_format, reencode=reencode, inside=inside)
+            step = _array_step(
+                place,
+                array,
+                zarr_format or array.zarr_format,
+                reencode=reencode,
+                inside=inside,
+                recoding=recoding,
+            )
             if step is not None:
                 steps.append(step)
                 left = set(array.metadata) - formats.KNOWN - {"consolidated_metadata"}
@@ -102,7 +118,13 @@ def plan(
             + "\nlossy=True (--lossy) drops it."
         )
         raise OmeZarrError(msg)
-    return Work(version, tuple(changed), tuple(steps))
+    return Work(version or _declared(groups), tuple(changed), tuple(steps))
+
+
+def _declared(groups: Sequence[Group]) -> str:
+    """Give the version that a hierarchy has, by the first group that says so."""
+    declared = (spec.declared_versions(group.attributes, group.zarr_format) for group in groups)
+    return str(next(itertools.chain.from_iterable(declared), "0.4"))
 
 
 def _attributes(group: Group, version: str, name: str) -> Mapping[str, Any]:
@@ -119,12 +141,23 @@ def _attributes(group: Group, version: str, name: str) -> Mapping[str, Any]:
 
 
 def _array_step(
-    place: Place, array: Array, zarr_format: int, *, reencode: bool, inside: bool
+    place: Place,
+    array: Array,
+    zarr_format: int,
+    *,
+    reencode: bool,
+    inside: bool,
+    recoding: Recoding,
 ) -> ArrayStep | None:
     metadata = array.metadata
     if array.zarr_format == spec.V2:
         separator = metadata.get("dimension_separator") or _found_separator(place, array)
         metadata = {**metadata, "dimension_separator": separator}
+    if recoding.asks:
+        told_array = replace(array, metadata=metadata)
+        recoded = recoding.of(told_array, zarr_format, join(place.name, array.path))
+        if recoded is not None:
+            return ArrayStep(told_array, recoded, "encoded")
     keys = formats.chunk_keys(metadata)
     usual = ("v2", "/") if zarr_format == spec.V2 else ("default", "/")
     if reencode and not (inside and keys == usual):
@@ -172,8 +205,9 @@ def array_files(work: Work) -> dict[str, Mapping[str, Any]]:
     files: dict[str, Mapping[str, Any]] = {}
     for step in work.arrays:
         path = step.array.path
-        files[join(path, documents.ARRAY_METADATA[work.zarr_format])] = step.metadata
-        if work.zarr_format == spec.V2 and step.array.attributes:
+        zarr_format = step.metadata["zarr_format"]
+        files[join(path, documents.ARRAY_METADATA[zarr_format])] = step.metadata
+        if zarr_format == spec.V2 and step.array.attributes:
             files[join(path, ".zattrs")] = step.array.attributes
     return files
 

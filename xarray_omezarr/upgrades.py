@@ -138,7 +138,7 @@ def upgrade(
     3 groups are now version 0.5; arrays: 4 by metadata
     """
     if version not in spec.ZARR_FORMATS:
-        known = ", ".join(spec.ZARR_FORMATS)
+        known = ", ".join(map(repr, spec.ZARR_FORMATS))
         msg = f"version={version!r} cannot be written; expected one of {known}."
         raise OmeZarrError(msg)
     inside = target is None

@@ -1,0 +1,171 @@
+"""Downloading from servers on loopback, against a plain copy of the same files side by side.
+
+The plain copy is fsspec's, with as many requests at a time. The servers have processes of their
+own. Both copies are made in turns.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import multiprocessing
+import shutil
+import statistics
+import time
+import warnings
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from benchmarks import Scratch, parameterized
+from benchmarks.memory import peak_bytes
+from xarray_omezarr import download
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+#: 512 MiB of noise, which no codec makes smaller, in 64 shards of 8 MiB.
+SHAPE, CHUNKS, SHARDS = (16, 4096, 4096), (1, 256, 256), (1, 2048, 2048)
+SIDE_BY_SIDE = 32
+#: In so many turns.
+TURNS = 5
+_KEYS = {"key": "testing", "secret": "testing"}
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 2 * SIDE_BY_SIDE
+
+
+def serve_http(folder: Path, connection: Connection) -> None:
+    """Serve a folder, and say where."""
+    server = _Server(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    connection.send(f"http://127.0.0.1:{server.server_port}/image.zarr")
+    server.serve_forever()
+
+
+def serve_s3(folder: Path, connection: Connection) -> None:
+    """Put a folder into a bucket, and say where."""
+    from moto.s3.models import s3_backends
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    backend: Any = s3_backends["123456789012"]["aws"]
+    backend.create_bucket("bucket", "us-east-1")
+    for file in folder.rglob("*"):
+        if file.is_file():
+            backend.put_object("bucket", file.relative_to(folder).as_posix(), file.read_bytes())
+    host, port = server.get_host_and_port()
+    connection.send(f"http://{host}:{port}")
+    connection.recv()
+
+
+def copy(url: str, target: Path, options: dict[str, Any]) -> None:
+    """Download something."""
+    with warnings.catch_warnings():
+        # A server of HTTP lists nothing.
+        warnings.simplefilter("ignore")
+        download(url, target, storage_options=options or None)
+
+
+def measure(url: str, target: Path, options: dict[str, Any], connection: Connection) -> None:
+    """Download something, and give the most memory that this process has held."""
+    copy(url, target, options)
+    connection.send(peak_bytes())
+
+
+class Transfers(Scratch):
+    """An image that another process serves."""
+
+    timeout = 600
+    number = 1
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        super().setup(*args, **kwargs)
+        kind = args[0]
+        if kind == "S3" and not all(map(importlib.util.find_spec, ("moto", "s3fs"))):
+            msg = "needs moto and s3fs"
+            raise NotImplementedError(msg)
+        folder = self.directory / "site"
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 2**16, SHAPE, "uint16")
+        image = xr.Dataset({"image": (("z", "y", "x"), pixels)})
+        image.omezarr.to_zarr(
+            folder / "image.zarr",
+            levels=1,
+            chunks=dict(zip("zyx", CHUNKS, strict=True)),
+            shards=dict(zip("zyx", SHARDS, strict=True)),
+        )
+        self.here, there = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        serve = serve_s3 if kind == "S3" else serve_http
+        self.server = context.Process(target=serve, args=(folder, there), daemon=True)
+        self.server.start()
+        found = self.here.recv()
+        self.url, self.options = found, {}
+        if kind == "S3":
+            self.url = "s3://bucket/image.zarr"
+            self.options = {**_KEYS, "client_kwargs": {"endpoint_url": found}}
+        root = folder / "image.zarr"
+        self.names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+
+    def teardown(self, *args: Any, **kwargs: Any) -> None:
+        self.server.kill()
+        super().teardown(*args, **kwargs)
+
+    def ours(self) -> float:
+        """Download it, and give the seconds that it took."""
+        target = self.directory / "ours"
+        shutil.rmtree(target, ignore_errors=True)
+        start = time.perf_counter()
+        copy(self.url, target, self.options)
+        return time.perf_counter() - start
+
+    def plain(self) -> float:
+        """Copy its files, and give the seconds that it took."""
+        import fsspec
+
+        target = self.directory / "plain"
+        shutil.rmtree(target, ignore_errors=True)
+        files, root = fsspec.core.url_to_fs(self.url, **self.options)
+        start = time.perf_counter()
+        for name in self.names:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+        files.get(
+            [f"{root}/{name}" for name in self.names],
+            [str(target / name) for name in self.names],
+            batch_size=SIDE_BY_SIDE,
+        )
+        return time.perf_counter() - start
+
+
+class Download(Transfers):
+    """How fast, and in how much memory."""
+
+    @parameterized(kind=["HTTP", "S3"])
+    def track_rate_of_plain(self, _kind: str) -> float:
+        self.ours(), self.plain()
+        return statistics.median(self.plain() / self.ours() for _ in range(TURNS))
+
+    @parameterized(kind=["HTTP", "S3"])
+    def track_memory(self, _kind: str) -> float:
+        here, there = multiprocessing.Pipe()
+        arguments = (self.url, self.directory / "ours", self.options, there)
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=measure, args=arguments)
+        process.start()
+        peak: int = here.recv()
+        process.join()
+        return peak / 2**20
