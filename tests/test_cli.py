@@ -7,18 +7,22 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
 
-from xarray_omezarr import OmeZarrError, cli, samples
+import xarray_omezarr
+from xarray_omezarr import cli, cli_demo, samples
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -72,13 +76,24 @@ def test_validate_prints_a_verdict_and_exits_by_it(here: Path) -> None:
     assert json.loads(result.stdout)["valid"] is False
 
 
-COMMANDS = ["create", "demo", "edit", "info", "upgrade", "validate"]
+NAMES = cli.main.list_commands(click.Context(cli.main))
 
 
 def test_help_names_the_commands() -> None:
     text = ran("--help")
-    assert re.findall(r"^  (\w+)  ", text, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^  ([a-z][\w-]+)  +[A-Z]", text, re.MULTILINE) == NAMES
+    assert {"info", "create", "csv-to-labels", "validate", "upgrade", "edit"} <= set(NAMES)
     assert ran("-h") == text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_fits_a_screen_and_shows_an_example(name: str) -> None:
+    lines = ran(name, "--help").splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 96
+    assert lines[0].startswith(f"Usage: omezarr {name} [OPTIONS]")
+    begin = next(i for i, line in enumerate(lines) if re.fullmatch("  Examples?:", line))
+    assert all(re.match(rf"    (\w+=\S+ )?omezarr {name}\b", line) for line in lines[begin + 1 :])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["create", "--help"], ["--version"]])
@@ -135,10 +150,14 @@ def test_command_in_a_process_of_its_own() -> None:
     assert b"Traceback" in call("--debug", "info", "nothing.ome.zarr").stderr
 
 
-def test_debug_lets_exceptions_through() -> None:
-    result = run("--debug", "info", "nothing.ome.zarr")
-    assert isinstance(result.exception, OmeZarrError)
+@pytest.mark.parametrize(
+    "arguments", [["--debug", "info", "nothing.ome.zarr"], ["info", "nothing.ome.zarr", "--debug"]]
+)
+def test_debug_shows_where_an_error_comes_from(arguments: list[str]) -> None:
+    result = run(*arguments)
     assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback")
+    assert re.search(r"^Error: There is nothing at nothing.ome.zarr", result.stderr, re.MULTILINE)
 
 
 def test_what_nobody_thought_of_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +191,149 @@ def test_warnings_are_lines_on_stderr() -> None:
     assert "channel" not in result.stdout
 
 
+# ── the world around ─────────────────────────────────────────────────────────────────────────────
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line in bash, where `omezarr` is the command of this package."""
+    folder = Path("bin")
+    folder.mkdir(exist_ok=True)
+    script = folder / "omezarr"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m xarray_omezarr "$@"\n')
+    script.chmod(0o755)
+    env = {**os.environ, "PATH": f"{folder.resolve()}:{os.environ['PATH']}", **environment}
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    return subprocess.run(
+        [bash, "-c", line], capture_output=True, env=env, check=False, text=True, encoding="utf-8"
+    )
+
+
+def test_output_that_nobody_reads() -> None:
+    samples.circle().omezarr.to_zarr("circle.ome.zarr")
+    told = shell("omezarr info circle.ome.zarr | true; omezarr info circle.ome.zarr >&- 2>&-")
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_output_that_does_not_fit() -> None:
+    told = shell("omezarr --help > /dev/full; omezarr info nothing > /dev/full")
+    assert told.returncode == 1
+    assert "Traceback" not in told.stderr
+    assert "Error: There is nothing at nothing" in told.stderr
+
+
+def test_a_locale_without_letters() -> None:
+    samples.circle().omezarr.to_zarr("käse.ome.zarr")
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = shell("omezarr info *.ome.zarr", **bare)
+    assert told.returncode == 0, told.stderr
+    assert "y 64, 0.5 micrometer" in told.stdout
+
+
+def test_a_narrow_terminal() -> None:
+    told = shell("omezarr --help && omezarr create --help", COLUMNS="40")
+    assert told.returncode == 0
+    help_lines = told.stdout.partition("Usage: omezarr create")[0].splitlines()
+    assert max(map(len, help_lines)) <= 60
+
+
+def test_interrupted_it_says_so_and_leaves_nothing(here: Path) -> None:
+    command = [sys.executable, "-m", "xarray_omezarr", "-v", "create", "big.ome.zarr"]
+    command += ["--method", "fluorescence", "--shape", "64,2,64,1024,1024"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        # It tells what it is about to write.
+        assert process.stderr.readline().startswith(b"INFO xarray_omezarr: writing big.ome.zarr")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == b""
+    assert err.endswith(b"Interrupted.\n")
+    assert b"Traceback" not in err
+    # What is there is no image yet, and in nobody's way.
+    assert "Error: " in failed("info", "big.ome.zarr")
+    ran("create", "big.ome.zarr", "--method", "circle")
+    assert xr.open_dataset("big.ome.zarr", engine="omezarr").load().identical(samples.circle())
+    assert [path.name for path in here.iterdir()] == ["big.ome.zarr"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+def test_a_bar_is_shown_on_terminals_unless_it_is_to_be_quiet() -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    def told(*arguments: str) -> bytes:
+        """Run the command with a terminal for its standard error."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
+            command = [sys.executable, "-m", "xarray_omezarr", *arguments]
+            done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, check=True)
+            os.write(theirs, b"\nthe end")
+            os.close(theirs)
+            assert done.returncode == 0
+            found = b""
+            with contextlib.suppress(OSError):  # what Linux says where nobody writes any more
+                while part := terminal.read(4096):
+                    found += part
+        return found.removesuffix(b"the end").strip()
+
+    shown = told("create", "a.ome.zarr", "--method", "fluorescence")
+    assert re.search(rb"100%\|.*M/4\.00M.*B/s", shown), shown
+    assert told("create", "b.ome.zarr", "--method", "fluorescence", "-q") == b""
+
+
+def test_bash_completes_subcommands_options_and_values() -> None:
+    told = shell("""
+        eval "$(_OMEZARR_COMPLETE=bash_source omezarr)"
+        compopt() { echo compopt "$@"; }
+        complete_() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            _omezarr_completion omezarr; echo "${COMPREPLY[*]}"
+        }
+        complete_ omezarr ""
+        complete_ omezarr val
+        complete_ omezarr create --me
+        complete_ omezarr create --method a
+        complete_ omezarr info ""
+    """)
+    assert told.stderr == ""
+    assert told.stdout.splitlines() == [
+        " ".join(NAMES), "validate", "--method", "astronaut", "compopt -o default", ""
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("craete", "'create'"),
+        ("Info", "'info'"),
+        ("csv_to_label", "'csv-to-labels'"),
+        ("help", "type 'omezarr --help'"),
+    ],
+)
+def test_what_was_meant_is_suggested(typed: str, meant: str) -> None:
+    assert meant in failed(typed, code=2)
+
+
+def test_options_are_suggested_too() -> None:
+    assert re.search(r"No such option:? '?--jsn'?.*--json", failed("info", "x", "--jsn", code=2))
+
+
+def test_messages_name_options_instead_of_arguments() -> None:
+    def describe(text: str) -> str:
+        return cli._in_options(text, cli.main.get_command(click.Context(cli.main), "edit"))
+
+    assert describe("Name one by group=. Or repair=True!") == "Name one by --group. Or --repair!"
+    assert describe("group='a' and wells='b'") == "--group 'a' and wells='b'"
+    assert describe("names=('a',)") == "names=('a',)"
+    assert cli._in_options("group=.", None) == "group=."
+
+
 # ── create ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -187,7 +349,7 @@ def test_create_writes_the_sample(method: str, version: str) -> None:
     label = {"coins": "coins", "astronaut": "circles", "circle": "circle"}[method]
     labels = xr.open_dataarray("image.ome.zarr", engine="omezarr", group=f"labels/{label}")
     xr.testing.assert_equal(labels.squeeze(), getattr(samples, method)()[label])
-    assert cli.describe(f"image.ome.zarr/labels/{label}")["kind"] == "label image"
+    assert xarray_omezarr.info(f"image.ome.zarr/labels/{label}").kind == "label image"
     group = zarr.open_group("image.ome.zarr", mode="r")
     assert group.metadata.zarr_format == {"0.4": 2, "0.5": 3}[version]
 
@@ -222,7 +384,7 @@ def test_create_refuses_what_exists(here: Path) -> None:
         (["create"], "Missing argument 'PATH'"),
         (["create", "x", "--method", "cat"], "'cat' is not one of 'coins', 'astronaut'"),
         (["create", "x", "--version", "0.3"], "'0.3' is not one of '0.4', '0.5'"),
-        (["create", "x", "--seed", "1"], "--method fluorescence; coins is a fixed picture"),
+        (["create", "x", "--seed", "1"], "--method plate; coins is a fixed picture"),
         (["create", "x", "--method", "fluorescence", "--seed", "a"], "not a valid integer"),
         (["create", "x", "--method", "fluorescence", "--shape", "5"], "'5' is not two to five"),
         (["create", "x", "--method", "fluorescence", "--shape", "5,0"], "two to five sizes of 1"),
@@ -246,7 +408,7 @@ def test_info_of_an_image_with_all_there_is() -> None:
         "cells.ome.zarr", chunks={"y": 100, "x": 130}, shards={"y": 200, "x": 260}, levels=2
     )
     facts = json.loads(ran("info", "--json", "cells.ome.zarr"))
-    assert facts == cli.describe("cells.ome.zarr")
+    assert facts == xarray_omezarr.info("cells.ome.zarr").to_dict()
     assert facts["path"] == "cells.ome.zarr"
     assert facts["kind"] == "image"
     assert facts["version"] == "0.5"
@@ -283,7 +445,7 @@ def test_info_of_an_image_with_all_there_is() -> None:
 def test_info_of_a_bare_image(version: str) -> None:
     bare = xr.DataArray([[1, 2, 3], [4, 5, 6]], dims=("y", "x"), name="image").astype("int16")
     bare.omezarr.to_zarr("bare.ome.zarr", version=version, compressors=())
-    facts = cli.describe("bare.ome.zarr")
+    facts = xarray_omezarr.info("bare.ome.zarr").to_dict()
     assert facts["name"] is None
     assert facts["version"] == version
     assert facts["channels"] == []
@@ -302,7 +464,7 @@ def test_info_of_a_bare_image(version: str) -> None:
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_info_names_codecs(version: str) -> None:
     samples.circle().omezarr.to_zarr("circle.ome.zarr", version=version)
-    (codec,) = cli.describe("circle.ome.zarr")["levels"][0]["codecs"]
+    (codec,) = xarray_omezarr.info("circle.ome.zarr").to_dict()["levels"][0]["codecs"]
     assert re.fullmatch(r"\w+\(\w+(, \d)?\)", codec)
     assert codec in ran("info", "circle.ome.zarr")
 
@@ -310,7 +472,7 @@ def test_info_names_codecs(version: str) -> None:
 def test_info_of_a_single_channel_without_an_axis() -> None:
     ds = samples.astronaut().sel(c="green")
     ds[["image"]].omezarr.to_zarr("green.ome.zarr")
-    (channel,) = cli.describe("green.ome.zarr")["channels"]
+    (channel,) = xarray_omezarr.info("green.ome.zarr").to_dict()["channels"]
     assert (channel["label"], channel["color"]) == ("green", "00FF00")
 
 
@@ -345,7 +507,7 @@ def test_demo_goes_the_whole_way(here: Path) -> None:
     assert {path.name for path in directory.iterdir()} == images
     for name, version in versions.items():
         for end in ("", "-result"):
-            assert cli.describe(directory / f"{name}{end}.ome.zarr")["version"] == version
+            assert xarray_omezarr.info(directory / f"{name}{end}.ome.zarr").version == version
 
     lines = [line for line in text.splitlines() if re.match(r"[a-z]", line)]
     # Every line has its purpose before it, and the time it took after it.
@@ -362,7 +524,7 @@ def test_demo_goes_the_whole_way(here: Path) -> None:
         assert again.identical(xr.open_dataset(directory / image, engine="omezarr"))
 
 
-SMALL = cli.Example(
+SMALL = cli_demo.Example(
     name="small",
     source="samples.circle()",
     region="y=slice(20, 30)",
@@ -373,7 +535,7 @@ SMALL = cli.Example(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "EXAMPLES", [SMALL])
+    monkeypatch.setattr(cli_demo, "EXAMPLES", [SMALL])
 
 
 @pytest.mark.usefixtures("small")
