@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import builtins
 import importlib.metadata
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sphinx_autosummary_accessors
 from docutils import nodes
+from sphinx.util import logging
 
 import xarray_omezarr  # registers the accessor, which the reference describes
 
@@ -46,7 +50,10 @@ nitpick_ignore_regex = [
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+# Pages call the command of the environment that builds them.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+# Seconds, for a cell: ten times what the longest one takes, since machines may be busy.
+nb_execution_timeout = 180
 # Warnings of the code on a page are part of what it shows.
 nb_output_stderr = "show"
 nb_merge_streams = True
@@ -64,14 +71,23 @@ copybutton_exclude = ".linenos, .gp, .go"
 html_theme = "pydata_sphinx_theme"
 html_title = "xarray-omezarr"
 html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
+    "header_links_before_dropdown": 5,
+    "search_as_you_type": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
 html_show_sourcelink = False
+# Pages that have none beside them, in whose place there would be an empty column.
+html_sidebars = {
+    page: [] for page in ("start", "compared", "whats-new", "benchmarks", "design", "changelog")
+}
+
+LOG = logging.getLogger(__name__)
 
 #: Where the names of other libraries are described.
 ELSEWHERE = {
@@ -98,6 +114,15 @@ def link_elsewhere(
     return nodes.reference("", "", text, internal=False, refuri=url) if url else None
 
 
+def tell_times(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Say how long the pages of the gallery took to run, which their readers are told."""
+    for name, found in getattr(env, "nb_metadata", {}).items():
+        ran = found.get("exec_data")
+        if name.startswith("gallery/") and ran:
+            LOG.info("%s took %.0f s to run", name, ran["runtime"])
+
+
 def setup(app: Sphinx) -> None:
     """Connect what this file adds to Sphinx."""
     app.connect("missing-reference", link_elsewhere)
+    app.connect("env-updated", tell_times)

@@ -1,7 +1,8 @@
-"""Make the pictures of README and guide from the very code that stands beside them.
+"""Make the picture of README from the very code that stands above it.
 
-A picture is made by a block of code of a page: the first one for README. The block is run as
-it stands there, in an empty directory; what it has drawn is saved.
+A picture is made by the blocks of Python on its page, up to where it is shown. They are run as they
+stand there, in an empty directory; what they have drawn is saved. Pictures of the guide and the
+gallery are made when the documentation is built.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ import matplotlib.pyplot as plt
 
 DOCS = Path(__file__).parent.resolve()
 
-#: Each picture, with the page whose first block of Python draws it.
+#: Each picture, with the page that draws it.
 PICTURES = {"readme.png": DOCS.parent / "README.md"}
 
 
-def first_block(page: Path) -> str:
-    """Give the first block of Python on a page."""
-    found = re.search(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    if found is None:
-        msg = f"{page} has no block of Python; a picture is drawn by the first one."
+def code_above(page: Path, picture: str) -> str:
+    """Give the blocks of Python that stand above a picture."""
+    above, shown, _ = page.read_text("utf-8").partition(f"{picture})")
+    blocks = re.findall(r"^```python\n(.*?)^```$", above, re.DOTALL | re.MULTILINE)
+    if not shown or not blocks:
+        msg = f"{page} does not show {picture} below a block of Python, which would draw it."
         raise ValueError(msg)
-    return found[1]
+    return "\n".join(blocks)
 
 
 def draw(code: str, target: Path) -> None:
@@ -44,7 +46,7 @@ def main() -> None:
     (DOCS / "_static").mkdir(exist_ok=True)
     for name, page in PICTURES.items():
         target = DOCS / "_static" / name
-        draw(first_block(page), target)
+        draw(code_above(page, name), target)
         print(f"{target}: {target.stat().st_size / 1024:.0f} KiB")
 
 
