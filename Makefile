@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test minimum lint format types layers docs figures bench build check clean
+.PHONY: help demo test minimum lint format types layers docs fresh figures bench build check clean
 # A recipe that fails leaves no stamp behind.
 .DELETE_ON_ERROR:
 
@@ -44,8 +44,14 @@ types: $(VENV)/.lint $(VENV)/.test $(VENV)/.docs  ## mypy, strict, on the packag
 layers: $(VENV)/.lint  ## import-linter: the floors of the house
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.docs  ## the documentation, its pages executed, without a warning
+docs: $(VENV)/.docs  ## the documentation, its pages executed, without a warning, its links checked
+	@# Pages of names that are gone.
+	rm -rf docs/generated
 	$(BIN)/python -m sphinx -W -n --keep-going -b html docs docs/_build/html $(ARGS)
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+fresh: $(VENV)/.python  ## the lines of README and the start page, one by one, on the built wheel in a new environment
+	$(BIN)/python docs/try_pages.py README.md docs/start.md $(ARGS)
 
 figures: $(VENV)/.docs  ## the pictures of README and guide, from the code that stands beside them
 	$(BIN)/python docs/make_figures.py $(ARGS)

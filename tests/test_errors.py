@@ -27,7 +27,7 @@ from tests.helpers import (
     put_sample,
     served,
 )
-from xarray_omezarr import OmeZarrError, OmeZarrWarning
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples
 from xarray_omezarr.errors import OmeZarrFileExistsError, OmeZarrFileNotFoundError
 
 if TYPE_CHECKING:
@@ -280,10 +280,10 @@ def test_missing_lower_level_hurts_nobody_else(tmp_path: Path, version: str) -> 
     assert list(tree.children) == ["0", "1"]
 
 
-@pytest.mark.parametrize("level", ["0", 1.5, None])
+@pytest.mark.parametrize("level", ["0", 1.5])
 def test_level_that_is_no_number(tmp_path: Path, level: Option) -> None:
     put_sample(tmp_path)
-    with pytest.raises((OmeZarrError, TypeError), match="level"):
+    with pytest.raises((OmeZarrError, TypeError), match="expected the number of a level"):
         opened(tmp_path, level=level)
 
 
@@ -457,3 +457,14 @@ def test_accessor_of_what_is_no_image() -> None:
         ds.omezarr.to_zarr(MemoryStore())
     with pytest.raises(OmeZarrError, match="level"):
         xr.DataTree(ds).omezarr.to_zarr(MemoryStore())
+
+
+def test_warnings_about_a_file_show_the_line_that_opened_it(tmp_path: Path) -> None:
+    samples.coins()[["image"]].omezarr.to_zarr(tmp_path / "image")
+    file = tmp_path / "image" / "zarr.json"
+    file.write_text(file.read_text().replace("micrometer", "microns"))
+    with pytest.warns(OmeZarrWarning, match="'microns'") as found:
+        xr.open_dataset(tmp_path / "image", engine="omezarr")
+    with pytest.warns(OmeZarrWarning, match="'microns'") as of_tree:
+        xr.open_datatree(tmp_path / "image", engine="omezarr")
+    assert {warning.filename for warning in [*found, *of_tree]} == {__file__}

@@ -60,6 +60,17 @@ def test_pixels_that_were_taken_are_found(factor: int) -> None:
     np.testing.assert_array_equal(found, (0.5,) * fine.ndim)
 
 
+def test_labels_that_fill_whole_cells_tell_of_no_shift_within_a_cell() -> None:
+    # A mask of blocks: the mode of a cell is each of its pixels.
+    fine = np.kron([[0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 2]], np.ones((8, 8), np.uint8))
+    coarse = fine[::2, ::2]
+    found = displacement(fine, coarse, (2, 2), (0.5, 0.5), labels=True)
+    np.testing.assert_array_equal(found, (0, 0))
+    # Beyond the cell it is one.
+    found = displacement(fine, coarse, (2, 2), (2.5, 0.5), labels=True)
+    np.testing.assert_array_equal(found, (-1.5, 0))
+
+
 @pytest.mark.parametrize("values", [np.zeros((32, 32)), np.full((32, 32), np.nan)])
 def test_what_tells_nothing_is_no_shift(values: Pixels) -> None:
     assert displacement(values, values[::2, ::2], (2, 2), (0.5, 0.5)) is None

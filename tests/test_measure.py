@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from zarr.storage import MemoryStore
+
     from tests.helpers import Option, Pixels
 
 EVERYTHING = ["area", "bbox", "centroid", "count", "max", "mean", "min", "std", "sum"]
@@ -1009,3 +1011,13 @@ def test_colors_of_a_million_labels() -> None:
     ds = dataset(ids.reshape(1000, 1000)).assign_coords(nuclei_id=ids.astype(np.int64))
     colors = color_labels(ds, "nuclei")["nuclei_color"].values
     assert len(np.unique(colors)) > 10**5
+
+
+def test_fields_of_a_plate_are_measured_one_by_one(memory: MemoryStore) -> None:
+    samples.plate(rows=1, columns=2, fields=1).omezarr.to_zarr(memory)
+    stack = opened(memory, stack="well", labels=True)
+    with pytest.raises(OmeZarrError, match=r"several fields of a plate.*map_fields"):
+        stack.omezarr.measure("nuclei", "area")
+    one = stack.isel(well=1).omezarr.measure("nuclei", "area")
+    alone = opened(memory, group="A/2/0", labels=True).omezarr.measure("nuclei", "area")
+    np.testing.assert_array_equal(one.nuclei_area, alone.nuclei_area)

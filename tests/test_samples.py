@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PICTURES = [samples.coins, samples.astronaut, samples.circle]
-ALL = [*PICTURES, samples.fluorescence]
+ALL = [*PICTURES, samples.fluorescence, samples.timelapse]
 
 
 def digest(array: xr.DataArray) -> str:
@@ -170,7 +170,9 @@ socket.socket.connect = socket.socket.connect_ex = refuse
 socket.create_connection = socket.getaddrinfo = refuse
 from xarray_omezarr import samples
 
-for sample in (samples.coins, samples.astronaut, samples.circle, samples.fluorescence):
+for sample in (
+    samples.coins, samples.astronaut, samples.circle, samples.fluorescence, samples.timelapse
+):
     sample().load()
 """
     cache = tmp_path / "cache"
@@ -381,6 +383,7 @@ def test_bytes_do_not_depend_on_the_decimal_context(eager: xr.DataArray) -> None
         ({"shape": (), "dims": ()}, "`dims` is .*expected some of"),
         ({"shape": (2, 2)}, r"`shape` is \(2, 2\); expected a size .* for each of"),
         ({"shape": (0, 2), "dims": ("y", "x")}, "a size of 1 or more"),
+        ({"shape": 64}, r"`shape` is \(64,\); expected a size .* for each of"),
         ({"dtype": "complex64"}, "`dtype` is complex64"),
         ({"dtype": "bool"}, "`dtype` is bool"),
         ({"chunks": {"w": 3}}, r"`chunks` names \['w'\]"),
@@ -390,3 +393,92 @@ def test_bytes_do_not_depend_on_the_decimal_context(eager: xr.DataArray) -> None
 def test_fluorescence_refuses_what_does_not_fit(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OmeZarrError, match=message):
         samples.fluorescence(**arguments)
+
+
+# ── a film ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("variable", "sha256"),
+    [
+        ("image", "c23478d6b1277ac248d6dafc23513f38de7f37aa00aa5b98dda0ee9962317404"),
+        ("cells", "74003a99c261c0d3affa4635c996c13dff926083ec3385422c62727e920ef451"),
+    ],
+)
+def test_a_film_is_the_same_to_the_byte(variable: str, sha256: str) -> None:
+    assert digest(samples.timelapse()[variable]) == sha256
+
+
+def test_cells_of_a_film_are_followed_and_stay_apart() -> None:
+    film = samples.timelapse(seed=1)
+    assert film.omezarr.scale == {"t": 300.0, "y": 0.325, "x": 0.325}
+    assert film.c.values.tolist() == ["RFP", "GFP"]
+    assert film.cells.encoding["omezarr"] == {"kind": "label"}
+    assert film.cells_id.values.tolist() == list(range(1, 37))
+    sizes = np.stack([np.bincount(frame.ravel(), minlength=37) for frame in film.cells.values])
+    assert (sizes[:, 1:] == sizes[0, 1:]).all()  # each in all frames, and nothing cut off
+    regions = [measure.label(frame > 0, return_num=True)[1] for frame in film.cells.values]
+    assert set(regions) == {36}
+    moved = film.cells[0].values != film.cells[-1].values
+    assert moved[film.cells[0].values > 0].mean() > 0.1
+
+
+def test_cells_of_a_film_begin_to_glow_at_their_onset() -> None:
+    film = samples.timelapse()
+    assert 0 < int(film.cells_onset.isnull().sum()) < 18
+    assert film.cells_onset.attrs == {"units": "second"}
+    for cell in film.cells_id.values:
+        onset = film.cells_onset.sel(cells_id=cell)
+        means = film.image.where(film.cells == cell).mean(("y", "x"))
+        marker, reporter = means.sel(c="RFP"), means.sel(c="GFP")
+        assert float(marker.std() / marker.mean()) < 0.02
+        dim = reporter.sel(t=slice(None, onset)) if onset.notnull() else reporter
+        assert float(dim.max()) < 190
+        if onset.notnull():
+            steps = reporter.sel(t=slice(onset, None)).diff("t")
+            assert (steps[:6] > 20).all()
+            assert float(reporter[-1]) > 370
+
+
+def test_a_film_needs_frames_and_room() -> None:
+    assert samples.timelapse(1, (32, 70)).sizes["cells_id"] == 2
+    with pytest.raises(OmeZarrError, match=r"0 frames of \(192, 192\) pixels: expected one frame"):
+        samples.timelapse(0)
+    with pytest.raises(OmeZarrError, match="room for a cell, 32 × 32 pixels"):
+        samples.timelapse(shape=(31, 64))
+
+
+# ── a plate ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def counts(plate: xr.DataTree) -> list[int]:
+    return [int(node.nuclei.max()) for node in plate.leaves]
+
+
+def test_nuclei_survive_by_chance() -> None:
+    plate = samples.plate(2, 3, 1, (480, 480), survival=[[1, 0.5, 0], [0.25, 0.5, 1]])
+    whole, half, none, quarter, other, all_ = counts(plate)  # of 400 squares
+    assert (whole, none, all_) == (400, 0, 400)
+    # Within four standard deviations of a binomial.
+    assert half != other
+    assert abs(half - 200) < 40
+    assert abs(other - 200) < 40
+    assert abs(quarter - 100) < 35
+    assert counts(samples.plate(1, 1, 9, survival=0.5)) != counts(
+        samples.plate(1, 1, 9, seed=1, survival=0.5)
+    )
+    assert counts(samples.plate(1, 4, 1)) == [25, 18, 12, 6]
+
+
+@pytest.mark.parametrize(
+    ("survival", "message"),
+    [
+        ([1, 0.5], "`survival` does not fit 2 × 4 wells"),
+        ("all", "`survival` does not fit 2 × 4 wells: could not convert"),
+        ([1, 0.5, 0.5, 1.5], "expected chances, from 0 to 1"),
+        (float("nan"), "expected chances, from 0 to 1"),
+    ],
+)
+def test_survival_is_a_chance_for_each_well(survival: Any, message: str) -> None:  # noqa: ANN401
+    with pytest.raises(OmeZarrError, match=message):
+        samples.plate(survival=survival)

@@ -298,6 +298,33 @@ def test_set_table_takes_what_people_do_to_it(coins: xr.Dataset) -> None:
     assert means.double.dims == ("group",)
 
 
+def test_units_stay_with_their_properties(coins: xr.Dataset) -> None:
+    ds = coins.omezarr.measure("coins", ["area", "centroid"])
+    units = {"area": "micrometer^2", "centroid_y": "micrometer", "centroid_x": "micrometer"}
+
+    def told(ds: xr.Dataset) -> dict[str, str]:
+        table = tables.table(ds, "coins")
+        return {str(n): v.attrs["units"] for n, v in table.data_vars.items() if "units" in v.attrs}
+
+    assert told(ds) == units
+    table = tables.table(ds, "coins")
+    assert told(tables.set_table(ds, "coins", table)) == units
+    xr.testing.assert_identical(tables.set_table(ds, "coins", table), ds)
+    assert told(tables.set_table(ds, "coins", table.to_dataframe())) == units
+    width = (table.area**0.5).assign_attrs(units="micrometer", long_name="a/b")
+    own = tables.set_table(coins, "coins", xr.Dataset({"width": width}))
+    assert told(own) == {"width": "micrometer"}
+    assert entries_of(own, "coins")[0].keys() == {"label-value", "width"}
+
+    frame = frame_of([1, 2], cell_area=[0.5, 0.7])
+    joined, _ = join_csv(ds, frame, label="coins", on="cell")
+    assert told(joined) == units
+    over, _ = join_csv(
+        ds, frame, label="coins", on="cell", columns={"cell_area": "area"}, overwrite=True
+    )
+    assert told(over) == {name: unit for name, unit in units.items() if name != "area"}
+
+
 def test_set_table_on_labels_without_any() -> None:
     table = xr.Dataset({"a": ("id", [1.0])}, {"id": [3], "color": ("id", ["FF0000FF"])})
     ds = tables.set_table(samples.coins(), "coins", table)

@@ -130,10 +130,18 @@ def test_levels(memory: MemoryStore, level: int | list[int], levels: list[int]) 
     assert data_nodes(alone) == [str(i) for i in levels]
 
 
-@pytest.mark.parametrize("level", [2, "0", 1.0])
-def test_no_such_level(plate: PlateSample, level: object) -> None:
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (2, "has no level"),
+        ("0", "level='0': expected the number of a level"),
+        (1.0, "level=1.0: expected the number of a level"),
+        ([0, "1"], r"level=\[0, '1'\]: expected the number of a level"),
+    ],
+)
+def test_no_such_level(plate: PlateSample, level: object, message: str) -> None:
     for group in (None, "A/1/0"):
-        with pytest.raises(OmeZarrError, match="has no level"):
+        with pytest.raises(OmeZarrError, match=message):
             opened_tree(plate.store, group=group, level=level)
 
 

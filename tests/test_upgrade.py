@@ -673,6 +673,13 @@ def test_what_cannot_be(memory: MemoryStore, tmp_path: Path) -> None:
     put_image(memory)
     with pytest.raises(OmeZarrError, match=r"'0\.3' cannot be written"):
         upgrade(memory, version="0.3")
+    # A number is told from the text that looks like it.
+    calls: tuple[Any, ...] = (upgrade, samples.circle().omezarr.to_zarr)
+    for call in calls:
+        with pytest.raises(OmeZarrError, match=r"version=0\.4 cannot .* one of '0\.4', '0\.5', '0"):
+            call(memory, version=0.4)
+    with pytest.raises(OmeZarrError, match=r"version=0\.4 is not read; expected one of '0\.1', "):
+        opened(memory, version=0.4)
     with pytest.raises(OmeZarrError, match="reading only"):
         upgrade(memory.with_read_only(read_only=True), version="0.5")
     image = document_of(memory)["multiscales"]

@@ -718,7 +718,8 @@ NAMES = st.text(
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(NAMES, st.binary(max_size=60), max_size=6),
-    st.binary(max_size=100),
+    # The standard library takes an end record within the comment for that of the archive.
+    st.binary(max_size=100).filter(lambda comment: b"PK\5\6" not in comment),
     st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]),
     st.data(),
 )

@@ -16,26 +16,47 @@ from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 if TYPE_CHECKING:
     from xarray_omezarr.assays import FieldResults, map_fields
     from xarray_omezarr.edit import update_metadata
+    from xarray_omezarr.facts import Info
     from xarray_omezarr.fields import csv_to_labels
+    from xarray_omezarr.files import open_image
+    from xarray_omezarr.finder import find
     from xarray_omezarr.joins import JoinReport
     from xarray_omezarr.options import set_options
     from xarray_omezarr.platemaps import join_wells
+    from xarray_omezarr.previews import preview
     from xarray_omezarr.report import Report
+    from xarray_omezarr.rewrites import Conversion, convert
+    from xarray_omezarr.scaling import scale
     from xarray_omezarr.scenes import transform_points
     from xarray_omezarr.screens import wells
+    from xarray_omezarr.serving import Server, serve
+    from xarray_omezarr.surveys import info
+    from xarray_omezarr.transfers import Download, download
     from xarray_omezarr.upgrades import upgrade
     from xarray_omezarr.verdict import validate
 
 __all__ = [
+    "Conversion",
+    "Download",
     "FieldResults",
+    "Info",
     "JoinReport",
     "OmeZarrError",
     "OmeZarrWarning",
     "Report",
+    "Server",
+    "convert",
     "csv_to_labels",
+    "download",
+    "find",
+    "info",
     "join_wells",
     "map_fields",
+    "open_image",
+    "preview",
     "samples",
+    "scale",
+    "serve",
     "set_options",
     "transform_points",
     "update_metadata",
@@ -48,12 +69,24 @@ del _accessor
 
 #: What is imported when it is asked for, since importing the package shall cost next to nothing.
 _LATE = {
+    "Conversion": "xarray_omezarr.rewrites",
+    "Download": "xarray_omezarr.transfers",
     "FieldResults": "xarray_omezarr.assays",
+    "Info": "xarray_omezarr.facts",
     "JoinReport": "xarray_omezarr.joins",
     "Report": "xarray_omezarr.report",
+    "Server": "xarray_omezarr.serving",
+    "convert": "xarray_omezarr.rewrites",
     "csv_to_labels": "xarray_omezarr.fields",
+    "download": "xarray_omezarr.transfers",
+    "find": "xarray_omezarr.finder",
+    "info": "xarray_omezarr.surveys",
     "map_fields": "xarray_omezarr.assays",
     "join_wells": "xarray_omezarr.platemaps",
+    "open_image": "xarray_omezarr.files",
+    "preview": "xarray_omezarr.previews",
+    "scale": "xarray_omezarr.scaling",
+    "serve": "xarray_omezarr.serving",
     "set_options": "xarray_omezarr.options",
     "transform_points": "xarray_omezarr.scenes",
     "validate": "xarray_omezarr.verdict",

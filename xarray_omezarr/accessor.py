@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from xarray_omezarr import coordinates
+from xarray_omezarr.accessor_display import DisplayAccessor, DisplayArrayAccessor
 from xarray_omezarr.accessor_image import ImageAccessor
 from xarray_omezarr.accessor_labels import LabelsAccessor
+from xarray_omezarr.accessor_pictures import PicturesAccessor
+from xarray_omezarr.accessor_plots import PlotsAccessor, TreeViewersAccessor
+from xarray_omezarr.accessor_selection import LevelsAccessor, SelectionAccessor
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 
 if TYPE_CHECKING:
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
 
 
 @xr.register_dataarray_accessor("omezarr")  # type: ignore[no-untyped-call]
-class OmeZarrDataArrayAccessor(ImageAccessor[xr.DataArray]):
+class OmeZarrDataArrayAccessor(
+    ImageAccessor[xr.DataArray], SelectionAccessor[xr.DataArray], DisplayArrayAccessor
+):
     """Measure and write an image that is a DataArray."""
 
     def to_zarr(
@@ -209,7 +215,13 @@ class OmeZarrDataArrayAccessor(ImageAccessor[xr.DataArray]):
 
 
 @xr.register_dataset_accessor("omezarr")  # type: ignore[no-untyped-call]
-class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
+class OmeZarrDatasetAccessor(
+    ImageAccessor[xr.Dataset],
+    SelectionAccessor[xr.Dataset],
+    LabelsAccessor,
+    DisplayAccessor,
+    PlotsAccessor,
+):
     """Measure and write an image that is a variable of a Dataset."""
 
     def to_zarr(
@@ -525,11 +537,11 @@ class OmeZarrDatasetAccessor(ImageAccessor[xr.Dataset], LabelsAccessor):
 
 
 @xr.register_datatree_accessor("omezarr")  # type: ignore[no-untyped-call]
-class OmeZarrDataTreeAccessor:
+class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAccessor):
     """Write a tree whose nodes are the levels of an image."""
 
     def __init__(self, tree: xr.DataTree) -> None:
-        self._tree = tree
+        self._tree: xr.DataTree = tree
 
     def to_zarr(
         self,

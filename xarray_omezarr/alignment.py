@@ -94,7 +94,7 @@ def _taken(
     ]
     if math.prod(map(len, tried)) > _TRIED or min(steps) < 1:
         return None
-    best: Floats | None = None
+    fitting: list[Floats] = []
     for offsets in itertools.product(*tried):
         ours, theirs = [], []
         for at, step, n, size in zip(offsets, steps, coarse.shape, fine.shape, strict=True):
@@ -107,10 +107,13 @@ def _taken(
             continue
         found = fine[tuple(theirs)][tuple(slice(n) for n in part.shape)]
         if found.shape == part.shape and np.array_equal(found, part):
-            shift = np.subtract(offsets, origins).astype("float64")
-            if best is None or np.abs(shift).sum() < np.abs(best).sum():
-                best = shift
-    return best
+            fitting.append(np.subtract(offsets, origins).astype("float64"))
+    if not fitting:
+        return None
+    # Where pixels on both sides of the place are the same, nothing speaks against the place itself.
+    around = (np.min(fitting, axis=0) <= 0) & (np.max(fitting, axis=0) >= 0)
+    nearest: Floats = min(fitting, key=lambda shift: float(np.abs(shift).sum()))
+    return np.where(around, 0.0, nearest)
 
 
 def _fitted(

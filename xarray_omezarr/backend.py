@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from xarray_omezarr.picking import Wanted
     from xarray_omezarr.screens import Fields, Wells
 
 
@@ -45,6 +46,8 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         "drop_variables",
         "group",
         "level",
+        "resolution",
+        "max_bytes",
         "labels",
         "storage_options",
         "consolidated",
@@ -68,7 +71,9 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
-        level: int = 0,
+        level: int | None = None,
+        resolution: Wanted | None = None,
+        max_bytes: float | str | None = None,
         labels: bool | Sequence[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         consolidated: bool | None = None,
@@ -92,8 +97,16 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             Variables and coordinates to leave out.
         group : str, optional
             The path of the image's group within the store.
-        level : int, default 0
-            The resolution: 0 is the finest, -1 the coarsest.
+        level : int, optional
+            The resolution: 0, the default, is the finest, -1 the coarsest.
+        resolution : float, str or mapping of str to these, optional
+            Instead of `level`, the size that pixels may have at the most, along all axes of space
+            or along those named: ``0.5`` in the units of the axes, ``"1 um"`` or
+            ``{"z": 2.0, "x": "500 nm"}``. The coarsest level that is at least as fine is opened.
+        max_bytes : int or str, optional
+            Instead of `level`, the number of bytes that the pixels may take once they are loaded,
+            like ``500_000_000``, ``"500 MB"`` or ``"2 GiB"``: those of the image, without labels;
+            of a stack, those of all fields. The finest level that fits is opened.
         labels : bool or sequence of str, optional
             Whether the label images that lie on the pixels of this level are added, each as an
             integer variable of its own name, with its properties along `<name>_id`; or the names
@@ -138,10 +151,13 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         Raises
         ------
         OmeZarrError
-            Where there is no image, or no such level: the message says what there is.
+            Where there is no image, or no such level: the message says what there is. Also where
+            `level`, `resolution` and `max_bytes` are not given one at a time.
         """
+        from xarray_omezarr.picking import asked
         from xarray_omezarr.read import open_level, strictly
 
+        wanted = asked(level, resolution, max_bytes, default=0)
         if stack is not None:
             from xarray_omezarr.stacks import open_stack
 
@@ -150,7 +166,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
                     _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
                     stack=stack,
                     group=group,
-                    level=level,
+                    level=wanted,
                     labels=False if labels is None else labels,
                     wells=wells,
                     fields=fields,
@@ -171,7 +187,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             return open_level(
                 _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
                 group=group,
-                level=level,
+                level=wanted,
                 labels=True if labels is None else labels,
                 storage_options=storage_options,
                 drop_variables=drop_variables,
@@ -185,6 +201,8 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         level: int | Sequence[int] | None = None,
+        resolution: Wanted | None = None,
+        max_bytes: float | str | None = None,
         labels: bool | Sequence[str] | None = None,
         wells: Wells | None = None,
         fields: Fields | None = None,
@@ -198,6 +216,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
 
         The parameters are those of `open_datatree`.
         """
+        from xarray_omezarr.picking import asked
         from xarray_omezarr.read import strictly
         from xarray_omezarr.trees import open_tree
 
@@ -205,7 +224,7 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             return open_tree(
                 _sought(filename_or_obj, storage_options, consolidated, missing_on_403),
                 group=group,
-                level=level,
+                level=asked(level, resolution, max_bytes),
                 labels=labels,
                 wells=wells,
                 fields=fields,
@@ -221,6 +240,8 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
         level: int | Sequence[int] | None = None,
+        resolution: Wanted | None = None,
+        max_bytes: float | str | None = None,
         labels: bool | Sequence[str] | None = None,
         wells: Wells | None = None,
         fields: Fields | None = None,
@@ -243,6 +264,10 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             listing it, where its store can.
         level : int or sequence of int, optional
             The resolutions to open, -1 the coarsest; all of them by default.
+        resolution, max_bytes
+            As for `open_dataset`, and only the level that they pick is opened: by `resolution`, the
+            one of each image; by `max_bytes`, the finest at which all images together fit, or the
+            coarsest of those that have not as many.
         labels : bool or sequence of str, optional
             Whether label images are opened, or which. By default those of a single image are, and
             those of a plate or another group of images are not.
@@ -268,6 +293,8 @@ class OmeZarrBackendEntrypoint(BackendEntrypoint):
             drop_variables=drop_variables,
             group=group,
             level=level,
+            resolution=resolution,
+            max_bytes=max_bytes,
             labels=labels,
             wells=wells,
             fields=fields,

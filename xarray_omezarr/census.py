@@ -157,7 +157,7 @@ def no_image(place: Place, node: Node) -> OmeZarrError:
         None: "is a Zarr group without OME-Zarr metadata",
     }[node.kind]
     try:
-        images = _first_images(place, node)
+        images = first_images(place, node)
     except (OmeZarrError, PermissionError):
         # What is wrong with it is told when it is opened as a whole.
         images = []
@@ -176,7 +176,7 @@ def no_image(place: Place, node: Node) -> OmeZarrError:
     return OmeZarrError(f"{place.name} {found}, not an image with 'multiscales'. {way}")
 
 
-def _first_images(place: Place, node: Node) -> list[str]:
+def first_images(place: Place, node: Node) -> list[str]:
     """Name the first few images in a group, by as few requests as that takes."""
     ome = spec.ome_attributes(node.attributes, node.zarr_format)
     form, name = node.zarr_format, place.name
@@ -188,7 +188,7 @@ def _first_images(place: Place, node: Node) -> list[str]:
             join(path, inner)
             for path, well in zip(paths, found, strict=True)
             if isinstance(well, Node) and well.kind == "well"
-            for inner in _first_images(place.below(path), well)
+            for inner in first_images(place.below(path), well)
         ]
     if node.kind == "well":
         well = plates.parse_well(node.attributes, zarr_format=form, place=name, warn=_ignore)

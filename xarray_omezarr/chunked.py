@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import zarr
 from xarray.backends.zarr import ZarrArrayWrapper
-from xarray.core.indexing import LazilyIndexedArray
+from xarray.core.indexing import CopyOnWriteArray, LazilyIndexedArray, MemoryCachedArray
 from zarr.abc.store import Store
 from zarr.core.array import AsyncArray
 from zarr.core.sync import _get_loop, sync
@@ -30,6 +30,8 @@ from xarray_omezarr.storage import read_each
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import xarray as xr
+    from xarray.core.indexing import ExplicitIndexer
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
@@ -70,6 +72,16 @@ class Described:
         object.__setattr__(inner, "store_path", at)
         object.__setattr__(inner, "codec_pipeline", pipelines.moved(inner.codec_pipeline, at))
         return zarr.Array(inner)
+
+    def within(self, place: Place) -> Described:
+        """Give the same array as it is read by way of another store, one that wraps its own."""
+        metadata = self.model.metadata
+        store = _watched(place, self.path, metadata.zarr_format)
+        model: zarr.Array[Any] = zarr.Array(
+            AsyncArray(metadata, StorePath(store, place.key(self.path)))
+        )
+        pipelines.attach(model, place.store)
+        return replace(self, place=place, model=model)
 
 
 class Models:
@@ -318,11 +330,11 @@ class _NativeArray(ZarrArrayWrapper):
     first: whoever finds these after a read has read what was there.
     """
 
-    __slots__ = ("_described", "_file", "_name", "_opened")
+    __slots__ = ("_file", "_name", "_opened", "described")
 
     def __init__(self, described: Described, name: str) -> None:
         self._opened: zarr.Array[Any] | None = None
-        self._described = described
+        self.described = described
         self.shape = described.shape
         self.dtype = described.dtype
         self._name = name
@@ -333,13 +345,13 @@ class _NativeArray(ZarrArrayWrapper):
             self._file = f"{store.root}/{described.place.key(described.path, file)}"
 
     def __reduce__(self) -> tuple[type[_NativeArray], tuple[Described, str]]:
-        return type(self), (self._described, self._name)
+        return type(self), (self.described, self._name)
 
     @property
     def _array(self) -> zarr.Array[Any]:
         """The array, opened when it is first needed: of a plate, most never are."""
         if self._opened is None:
-            self._opened = self._described.open()
+            self._opened = self.described.open()
         return self._opened
 
     def _checked(self, values: object) -> np.ndarray[Any, Any]:
@@ -351,19 +363,19 @@ class _NativeArray(ZarrArrayWrapper):
         return pipelines.read_box(self._array, key)
 
     def __getitem__(self, key: object) -> np.ndarray[Any, Any]:
-        with _explained(self._name):
+        with explained(self._name):
             return self._checked(super().__getitem__(key))  # type: ignore[no-untyped-call]
 
     async def async_getitem(self, key: object) -> np.ndarray[Any, Any]:
         # The connections of a store belong to the event loop of Zarr, which is not the caller's.
         reading = super().async_getitem(key)  # type: ignore[no-untyped-call]
-        with _explained(self._name):
+        with explained(self._name):
             found = asyncio.run_coroutine_threadsafe(reading, _get_loop())
             return self._checked(await asyncio.wrap_future(found))
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Say of what goes wrong with pixels whose they are."""
     try:
         yield
@@ -379,9 +391,19 @@ def _explained(name: str) -> Iterator[None]:
         raise OmeZarrError(msg) from error
 
 
-def lazy(array: Described, name: str) -> LazilyIndexedArray:
-    """Wrap an array for xarray's own lazy indexing; messages call it by the name."""
-    return LazilyIndexedArray(_NativeArray(array, name))
+def lazy(array: Described, name: str, key: ExplicitIndexer | None = None) -> LazilyIndexedArray:
+    """Wrap an array, or a part of it, for xarray's own lazy indexing; messages call it by name."""
+    return LazilyIndexedArray(_NativeArray(array, name), key)
+
+
+def part_of(variable: xr.Variable) -> tuple[Described, ExplicitIndexer] | None:
+    """Give the array that a variable is a part of, not yet read, and which part; else nothing."""
+    data: Any = variable._data  # noqa: SLF001 - `data` would load what is lazy
+    while isinstance(data, (MemoryCachedArray, CopyOnWriteArray)):
+        data = data.array
+    if not isinstance(data, LazilyIndexedArray) or not isinstance(data.array, _NativeArray):
+        return None
+    return data.array.described, data.key
 
 
 def array_encoding(array: zarr.Array[Any], dims: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import options, pyramid, spec, transaction
+from xarray_omezarr import options, pyramid, sources, spec, transaction
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -25,10 +25,16 @@ def default_chunks(array: xr.DataArray, axes: Sequence[Axis]) -> dict[str, int]:
         array.shape,
         array.dtype.itemsize,
         [axis.type == "space" for axis in axes],
-        None if array.chunks is None else pyramid.chunk_sizes(array.chunks),
+        _source(array),
         size=options.get("chunk_bytes"),
     )
     return dict(zip(map(str, array.dims), chunks, strict=True))
+
+
+def _source(array: xr.DataArray) -> tuple[int, ...] | None:
+    """Give the chunks that pixels come in: dask's, or those of the file."""
+    chunks = sources.chunks_of(array.variable)
+    return None if chunks is None else pyramid.chunk_sizes(chunks)
 
 
 def chunking(
@@ -75,7 +81,7 @@ def chunking(
             tuple(chunks.values()),
             array.dtype.itemsize,
             spatial,
-            None if array.chunks is None else pyramid.chunk_sizes(array.chunks),
+            _source(array),
         )
         shards = None if grown is None else dict(zip(sizes, grown, strict=True))
     if shards is None:

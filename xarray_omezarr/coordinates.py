@@ -19,11 +19,14 @@ from xarray_omezarr import omero, properties
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.lattice import lattice, positions_of, recover
 from xarray_omezarr.model import TYPES, Axis, Channel, Window
+from xarray_omezarr.quantities import named
 from xarray_omezarr.transforms import ScaleTranslation
-from xarray_omezarr.units import SPACE_UNITS, TIME_UNITS, UNIT_NAMES
+from xarray_omezarr.units import SPACE_UNITS, TIME_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from xarray_omezarr.model import Image, Level
 
@@ -78,28 +81,12 @@ def channel_coordinates_of(
     image: Image, shape: Sequence[int], *, place: str, warn: Callable[[str], None]
 ) -> dict[str, xr.Variable]:
     """Build the coordinates of the channels of an image."""
+    channels = omero.fitting(image, shape, place=place, warn=warn)
+    if not channels:
+        return {}
     axis = image.channel_axis
-    count = 1 if axis is None else shape[axis]
-    channels = image.channels
-    if channels is None or (axis is None and (len(channels) != 1 or "c" in image.dims)):
-        return {}
-    if len(channels) != count:
-        warn(
-            f"{place}: 'omero' names {len(channels)} channels, but axis '{image.dims[axis or 0]}' "
-            f"has {count}; their names and settings are left out"
-        )
-        return {}
-    labels = omero.distinct_labels([channel.label for channel in channels])
-    if labels != [channel.label for channel in channels]:
-        warn(f"{place}: channels of the same label were made distinct: {labels!r:.200}")
     dim = None if axis is None else image.dims[axis]
-    coordinates = channel_coordinates(
-        [
-            Channel(label, channel.color, channel.window, channel.active)
-            for label, channel in zip(labels, channels, strict=True)
-        ],
-        dim,
-    )
+    coordinates = channel_coordinates(channels, dim)
     taken = [name for name in coordinates if name in image.dims and name != dim]
     if taken:
         warn(f"{place}: axes have the names {taken!r:.200}; what they would be for the channels is "
@@ -159,12 +146,8 @@ def axes_of(array: xr.DataArray, known: Mapping[str, Axis]) -> tuple[Axis, ...]:
                 f"ds.coords['{name}'].attrs['type'] = 'space', 'time' or 'channel'."
             )
             raise OmeZarrError(msg)
-        if attrs is None:
-            unit = old.unit
-        elif array.coords[dim].dtype.kind == "m":
-            unit = "second"
-        else:
-            unit = _unit(name, str(type_), attrs.get("units"))
+        told = old.unit if attrs is None else plain(array.coords[dim])[1]
+        unit = told if attrs is None else _unit(name, str(type_), told)
         axes.append(
             Axis(
                 name=name,
@@ -175,6 +158,37 @@ def axes_of(array: xr.DataArray, known: Mapping[str, Axis]) -> tuple[Axis, ...]:
             )
         )
     return tuple(axes)
+
+
+def plain(array: xr.DataArray) -> tuple[NDArray[Any], str | None]:
+    """Give the values of a coordinate, and the unit that it says they are in.
+
+    Durations are in seconds, whatever they are counted in. With pint, values have their unit about
+    them, and not among the attributes.
+    """
+    data = array.data
+    if hasattr(data, "magnitude") and hasattr(data, "units"):
+        return np.asarray(data.magnitude), named(str(data.units))
+    if array.dtype.kind == "m":
+        return array.values, "second"
+    unit = array.attrs.get("units")
+    return array.values, None if unit is None else named(str(unit)) or None
+
+
+def without_quantities(ds: xr.Dataset) -> xr.Dataset:
+    """Give a Dataset whose units are attributes, as in files, and not in quantities of pint."""
+    found: dict[Hashable, xr.Variable] = {}
+    for name, variable in ds.variables.items():
+        # Not `data`, which would read what is lazy.
+        data = variable._data  # noqa: SLF001
+        if hasattr(data, "magnitude") and hasattr(data, "units"):
+            attrs = {**variable.attrs, "units": named(str(data.units).replace(" ** ", "^"))}
+            found[name] = xr.Variable(variable.dims, data.magnitude, attrs, variable.encoding)
+    return (
+        ds.drop_vars(list(found))
+        .assign({name: variable for name, variable in found.items() if name in ds.data_vars})
+        .assign_coords({name: variable for name, variable in found.items() if name in ds.coords})
+    )
 
 
 def _extra(old: Axis, attrs: Mapping[Any, Any] | None) -> dict[str, Any]:
@@ -190,7 +204,7 @@ def _extra(old: Axis, attrs: Mapping[Any, Any] | None) -> dict[str, Any]:
 def _unit(dim: str, type_: str, unit: object) -> str | None:
     if unit is None or not str(unit):
         return None
-    name = UNIT_NAMES.get(str(unit).strip(), str(unit).strip())
+    name = named(str(unit))
     known = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(type_)
     if known is not None and name not in known:
         warnings.warn(
@@ -209,7 +223,7 @@ def transform_of(array: xr.DataArray, axes: Sequence[Axis]) -> ScaleTranslation:
     """
     pairs = [
         recover(
-            np.asarray(array.coords[axis.name].values),
+            plain(array.coords[axis.name])[0],
             array.coords[axis.name].encoding,
             f"The coordinate of dimension '{axis.name}'",
         )
@@ -322,6 +336,23 @@ def label_images(dataset: xr.Dataset) -> list[str]:
         if isinstance(kept := variable.encoding.get("omezarr"), dict)
         and kept.get("kind") == "label"
     ]
+
+
+def labels_to_show(dataset: xr.Dataset) -> list[str]:
+    """Give the variables that are seen as label images: the known ones, and those with a table.
+
+    What was segmented and measured here has one, `<name>_id`, before it has been in a file.
+    """
+    known = label_images(dataset)
+    measured = [
+        str(name)
+        for name, variable in dataset.data_vars.items()
+        if variable.dtype.kind in "iu"
+        and variable.ndim > 1
+        and f"{name}_id" in dataset.coords
+        and name not in known
+    ]
+    return [*known, *measured]
 
 
 def check_labels(dataset: xr.Dataset, labels: Sequence[str]) -> list[str]:
@@ -444,7 +475,7 @@ def _old_pair(array: xr.DataArray, dim: str, *, with_scale: bool) -> tuple[float
     """Give the scale and translation of a dimension; the scale only where it is asked for."""
     if dim not in array.coords:
         return 1.0, 0.0
-    values, what = np.asarray(array.coords[dim].values), f"The coordinate of dimension '{dim}'"
+    values, what = plain(array.coords[dim])[0], f"The coordinate of dimension '{dim}'"
     if with_scale:
         return recover(values, array.coords[dim].encoding, what)
     return 1.0, float(positions_of(values[:1], what)[0])

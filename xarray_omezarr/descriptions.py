@@ -167,26 +167,27 @@ def axis_json(axis: Axis) -> dict[str, Any]:
 def _geometry_json(image: Image) -> dict[str, Any]:
     """Describe the axes of an image and where its levels lie."""
     axes = [axis_json(axis) for axis in image.axes]
+    datasets = [
+        {"path": level.path, "coordinateTransformations": level_json(level, image)}
+        for level in image.levels
+    ]
     if STRUCTURES[image.version] == "axes":
-        datasets = [
-            {"path": level.path, "coordinateTransformations": _steps_json(level.transform)}
-            for level in image.levels
-        ]
         return {"axes": axes, "datasets": datasets}
     name = image.intrinsic or INTRINSIC
     own = {"name": name, "axes": axes}
     systems, transformations = further_systems(image)
     return {
         "coordinateSystems": [own if s.get("name") == name else s for s in systems] or [own],
-        "datasets": [
-            {
-                "path": level.path,
-                "coordinateTransformations": [_transform_json(level, name)],
-            }
-            for level in image.levels
-        ],
+        "datasets": datasets,
         **({"coordinateTransformations": transformations} if transformations else {}),
     }
+
+
+def level_json(level: Level, image: Image) -> list[dict[str, Any]]:
+    """Say where a level lies, in the words of the image's version."""
+    if STRUCTURES[image.version] == "axes":
+        return _steps_json(level.transform)
+    return [_transform_json(level, image.intrinsic or INTRINSIC)]
 
 
 def _steps_json(transform: ScaleTranslation) -> list[dict[str, Any]]:

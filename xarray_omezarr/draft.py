@@ -123,7 +123,7 @@ class Draft(Flat):
 
     def set_sync(self, key: str, value: Buffer) -> None:
         """Keep what is no chunk, and append what is one."""
-        if _is_kept(key):
+        if is_kept(key):
             self._kept[key] = value.to_bytes()
             return
         content: Any = value.as_numpy_array()
@@ -215,7 +215,7 @@ class Draft(Flat):
         self._entries += zips.entry(key, begin - len(zips.header(key, size, crc)), size, crc)
 
 
-def _is_kept(key: str) -> bool:
+def is_kept(key: str) -> bool:
     """Say whether something is no chunk: metadata, or what a write notes for itself."""
     parts = key.split("/")
     return parts[-1] == "zarr.json" or any(part.startswith(".") for part in parts)

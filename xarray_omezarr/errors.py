@@ -5,6 +5,7 @@ Every message names the file, key or dimension, what was found, what was expecte
 
 from __future__ import annotations
 
+import inspect
 import re
 
 from xarray_omezarr import redaction
@@ -16,6 +17,17 @@ _LONGEST, _END, _MOST = 4000, 500, 8000
 _COMMANDS = re.compile(
     r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+#: Packages whose lines tell a user nothing: this one, and the one that it is called by.
+_INSIDE = ("xarray_omezarr", "xarray")
+
+
+def stacklevel() -> int:
+    """Give the `stacklevel` of a warning that shows the line by which the package was called."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _shown(message: str) -> str:

@@ -64,6 +64,7 @@ def csv_to_labels(
     errors: Errors = "raise",
     duplicates: Duplicates = "raise",
     ids: ArrayLike | None = None,
+    dry_run: bool = False,
     group: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     read_options: Mapping[str, Any] | None = None,
@@ -101,6 +102,8 @@ def csv_to_labels(
     ids : array_like of int, optional
         The label values, where a label image has no properties. By default they are those of its
         colours, or else they are read from its pixels.
+    dry_run : bool, default False
+        Whether to tell only what would come of it.
     group : str, optional
         The path of the group in the store.
     storage_options : mapping, optional
@@ -151,14 +154,28 @@ def csv_to_labels(
         storage_options=storage_options if remote else None,
         read_options=read_options,
     )
-    place = stores.locate(store, group, write=True, storage_options=storage_options)
-    edits.check_replaceable(place)
+    place = stores.locate(store, group, write=not dry_run, storage_options=storage_options)
+    if not dry_run:
+        edits.check_replaceable(place)
     update = _Update(sheet, to, overwrite=overwrite, duplicates=duplicates, ids=ids)
     # A file that is ready waits as bytes, which is a tenth of what its objects take.
     files = {field.where: update.apply(field) for field in found}
     update.check()
     report = update.report()
     changed = {where: content for where, content in files.items() if content is not None}
+    if not dry_run:
+        _write(place, read_place.name, found, changed)
+    place.close()
+    report = replace(report, updated=tuple(changed), dry_run=dry_run)
+    if not report.complete:
+        warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+    return report
+
+
+def _write(place: Place, name: str, found: Sequence[Field], changed: Mapping[str, bytes]) -> None:
+    """Replace the metadata files that change."""
+    from xarray_omezarr import edits
+
     keys = {
         edits.metadata_key(field.place, field.node.zarr_format): field.where
         for field in found
@@ -176,12 +193,7 @@ def csv_to_labels(
         ]
         edits.refresh_consolidated(place, done, zarr_format)
     if failed:
-        raise _failure(read_place.name, keys, failed)
-    place.close()
-    report = replace(report, updated=tuple(changed))
-    if not report.complete:
-        warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
-    return report
+        raise _failure(name, keys, failed)
 
 
 def _failure(name: str, keys: Mapping[str, str], failed: Mapping[str, Exception]) -> OmeZarrError:

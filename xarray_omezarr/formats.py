@@ -25,7 +25,7 @@ _TYPES = {
 _CODES = {name: code for code, name in _TYPES.items()}
 _ENDIANS = {"<": "little", ">": "big"}
 #: What Blosc does to bytes before it compresses them, as numcodecs counts it.
-_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
+SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _AUTOSHUFFLE = -1
 _CNAMES = frozenset({"blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd"})
 #: Whatever else stands in the metadata of an array of Zarr v3, v2 has no place for.
@@ -154,12 +154,12 @@ def _codec_v3(compressor: object, itemsize: int) -> dict[str, Any]:
         shuffle = config.get("shuffle", 1)
         if shuffle == _AUTOSHUFFLE:
             shuffle = 2 if itemsize == 1 else 1
-        if shuffle in range(len(_SHUFFLES)):
+        if shuffle in range(len(SHUFFLES)):
             configuration = {
                 "typesize": itemsize,
                 "cname": config.get("cname", "lz4"),
                 "clevel": config.get("clevel", 5),
-                "shuffle": _SHUFFLES[shuffle],
+                "shuffle": SHUFFLES[shuffle],
                 "blocksize": config.get("blocksize", 0),
             }
             return {"name": "blosc", "configuration": configuration}
@@ -268,7 +268,7 @@ def _codec_v2(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "id": "blosc",
             "cname": config.get("cname", "zstd"),
             "clevel": config.get("clevel", 5),
-            "shuffle": _SHUFFLES.index(config.get("shuffle", "noshuffle")),
+            "shuffle": SHUFFLES.index(config.get("shuffle", "noshuffle")),
             "blocksize": config.get("blocksize", 0),
         }
     if name == "zstd":
@@ -312,3 +312,32 @@ def new_key(key: str, array: Mapping[str, Any]) -> str:
     """
     separator = chunk_keys(array)[1]
     return "/".join(key.split(separator)[1:])
+
+
+def chunk_shape(array: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Give how many pixels an object of an array has along each axis; None where they differ.
+
+    Examples
+    --------
+    >>> chunk_shape({"zarr_format": 2, "chunks": [64, 64]})
+    (64, 64)
+    """
+    if "chunks" in array:
+        return tuple(array["chunks"])
+    grid = array["chunk_grid"]
+    return tuple(grid["configuration"]["chunk_shape"]) if grid["name"] == "regular" else None
+
+
+def chunk_key(index: Sequence[int], array: Mapping[str, Any]) -> str:
+    """Give the key of a chunk, or shard, below its array.
+
+    Examples
+    --------
+    >>> chunk_key((0, 12), {"chunk_key_encoding": {"name": "default"}})
+    'c/0/12'
+    >>> chunk_key((0, 12), {"zarr_format": 2})
+    '0.12'
+    """
+    name, separator = chunk_keys(array)
+    head = ["c"] if name == "default" else []
+    return separator.join([*head, *map(str, index)]) or "0"

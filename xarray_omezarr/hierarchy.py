@@ -106,6 +106,7 @@ def walk(
     *,
     warn: Callable[[str], None],
     formats: Mapping[str, int] | None = None,
+    wanted: Callable[[str], bool] = lambda _: True,
 ) -> list[Group]:
     """Find the groups of a hierarchy, those above before those below; empty where there is none.
 
@@ -117,6 +118,8 @@ def walk(
         Called with each assumption that the metadata of an image need.
     formats
         The format of Zarr to read, for groups that may have metadata of both.
+    wanted
+        Says of a path whether it, and what lies below it, is looked at.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def walk(
                 groups.append(group)
                 for child, one in _children(inner, group, candidate):
                     further[child] = _both(further.get(child), one)
-        waiting = {path: one for path, one in further.items() if path not in seen}
+        waiting = {path: one for path, one in further.items() if path not in seen and wanted(path)}
     return [_complete(place, group, arrays, warn) for group in groups]
 
 

@@ -66,6 +66,8 @@ class JoinReport:
     """The first labels without a row."""
     updated: tuple[str, ...] = ()
     """The label images whose metadata were written, where they were."""
+    dry_run: bool = False
+    """Whether nothing was written, and `updated` are those that would have been."""
     what: str = "label"
     """What rows are about: "label" or "well"."""
 
@@ -107,7 +109,8 @@ class JoinReport:
         properties = "properties" if self.what == "label" else "coordinates"
         lines.append(f"{properties}: {', '.join(names)}")
         if self.updated:
-            lines.append(f"updated: {', '.join(self.updated)}")
+            done = "would be updated" if self.dry_run else "updated"
+            lines.append(f"{done}: {', '.join(self.updated)}")
         return "\n  ".join(lines)
 
 
@@ -276,6 +279,16 @@ def join_csv(
     ------
     OmeZarrError
         Where the table or the label image are not as described, or columns collide.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> metals = pd.DataFrame({"cell": [1, 2, 99], "metal": ["silver", "bronze", "gold"]})
+    >>> joined, report = join_csv(samples.coins(), metals, label="coins", on="cell")
+    >>> joined.coins_metal.sel(coins_id=2).item()
+    'bronze'
+    >>> report.matched_rows, report.complete
+    (2, False)
     """
     column, to = split_on(on)
     tables.check_label(ds, label)
@@ -323,7 +336,11 @@ def join_csv(
     for name, values in new.items():
         result[name] = merged(result.get(name), values, found, name)
     joined = replace(joined, columns=result, extra=without_columns(joined.extra, new))
-    return tables.with_properties(ds, label, joined), replace(report, coerced=sheet.coerced)
+    # What was told of the values before does not hold for others.
+    names = {name.replace("/", tables.SLASH) for name in new}
+    told = {name: a for name, a in tables.attributes(ds, label).items() if name not in names}
+    ds = tables.with_properties(ds, label, joined, told)
+    return ds, replace(report, coerced=sheet.coerced)
 
 
 def _known(ds: xr.Dataset, label: str, to: str) -> Properties:

@@ -77,7 +77,9 @@ def lattice(size: int, scale: float, translation: float) -> NDArray[np.float64]:
     start = first.numerator * (denominator // first.denominator)
     stride = step.numerator * (denominator // step.denominator) * (-1 if scale < 0 else 1)
     last = start + stride * max(size - 1, 0)
-    if max(abs(start), abs(last)) < _EXACT and int(float(denominator)) == denominator:
+    # A single pixel has a size too, that NumPy's integers may not hold.
+    largest = max(abs(start), abs(last), abs(stride))
+    if largest < _EXACT and int(float(denominator)) == denominator:
         # Both are exact in float64, and IEEE division rounds correctly.
         return (start + stride * np.arange(size, dtype=np.int64)) / float(denominator)
     # So does the division of Python's integers, of any size.

@@ -367,16 +367,16 @@ def _images(
 def _content(node: xr.DataTree, key: str) -> Content | None:
     """Give the image that a node is, if it is one."""
     if key in node.data_vars:
-        return Content((_with_labels(node.to_dataset(), node, key),), variable=key)
+        return Content((with_labels(node.to_dataset(), node, key),), variable=key)
     if not any(key in child.data_vars for child in node.children.values()):
         return None
     levels = write.tree_levels(node, key)
     if len(levels) == 1:
-        return Content((_with_labels(levels[0], node, key),), variable=key)
+        return Content((with_labels(levels[0], node, key),), variable=key)
     return Content(tuple(levels), write.tree_labels(node), variable=key)
 
 
-def _with_labels(dataset: xr.Dataset, node: xr.DataTree, key: str) -> xr.Dataset:
+def with_labels(dataset: xr.Dataset, node: xr.DataTree, key: str) -> xr.Dataset:
     """Add the label images below a node to the only level of its image."""
     pixels = dataset[key]
     for name, levels in write.tree_labels(node).items():

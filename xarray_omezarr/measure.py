@@ -18,7 +18,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from xarray_omezarr import coordinates, runs
+from xarray_omezarr import coordinates, runs, slots
+from xarray_omezarr.composite import distinct_colors
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
 from xarray_omezarr.lookup import LookUp, ranks_of
 
@@ -44,8 +45,6 @@ _BLOCK = 2**22
 _FAN = 8
 #: Integers below this are exact in float64.
 _EXACT = 2**53
-#: 2⁶⁴ over the golden ratio: its multiples spread evenly over 64-bit integers, however many.
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 # ── labels ───────────────────────────────────────────────────────────────────────────────────────
@@ -79,7 +78,7 @@ def label_ids(ds: xr.Dataset, label: str) -> NDArray[np.int64] | NDArray[np.uint
     >>> label_ids(samples.astronaut(), "circles")
     array([1, 2, 3])
     """
-    variable = _label_image(ds, label)
+    variable = label_image(ds, label)
     ids = _index(ds, label)
     if ids is None:
         job = runs.Job(tuple(map(str, variable.dims)), None, None)
@@ -87,16 +86,17 @@ def label_ids(ds: xr.Dataset, label: str) -> NDArray[np.int64] | NDArray[np.uint
     return cast("NDArray[np.int64] | NDArray[np.uint64]", ids[ids != 0])
 
 
-def _label_image(ds: xr.Dataset, label: str) -> xr.DataArray:
+def label_image(ds: xr.Dataset, label: str) -> xr.DataArray:
     """Give the variable of a label image; the message says which ones there are."""
     known = coordinates.label_images(ds) or {
         str(name): variable
         for name, variable in ds.data_vars.items()
         if variable.ndim > 1 and variable.dtype.kind in "iu" and name != coordinates.IMAGE
     }
-    if label not in ds.data_vars:
+    # A list, to find what has no hash as well.
+    if label not in list(ds.data_vars):
         there = ", ".join(known) or "none"
-        msg = f"There is no label image '{label}' in this Dataset; there are: {there}."
+        msg = f"There is no label image {label!r:.80} in this Dataset; there are: {there}."
         raise OmeZarrError(msg)
     variable = ds[label]
     if variable.dtype.kind not in "iu" or not variable.ndim:
@@ -215,7 +215,15 @@ def measure(
     2             ...
     """
     wanted = _checked([properties] if isinstance(properties, str) else properties)
-    labels = _label_image(ds, label)
+    labels = label_image(ds, label)
+    if slots.is_stack(labels):
+        # Each field counts its labels from 1.
+        msg = (
+            f"'{label}' has the labels of several fields of a plate, each with numbers of its own: "
+            "measure one of them (.isel of its well and field), or all by "
+            "xarray_omezarr.map_fields, which makes one table."
+        )
+        raise OmeZarrError(msg)
     index = _index(ds, label)
     pixels = None
     if any(name in INTENSITIES for name in wanted):
@@ -535,7 +543,7 @@ def paint(ds: xr.Dataset, name: str, fill: Any = np.nan) -> xr.DataArray:  # noq
     (('y', 'x'), dtype('float64'), True)
     """
     label = _painted_label(ds, name)
-    labels = _label_image(ds, label)
+    labels = label_image(ds, label)
     index = _index(ds, label)
     values, known = _plain(np.asarray(ds[name].values))
     if f"{name}_present" in ds.variables and ds[f"{name}_present"].dims == ds[name].dims:
@@ -691,7 +699,7 @@ def color_labels(
     >>> color_labels(ds, "circles").circles_color.values.tolist()
     [...]
     """
-    _label_image(ds, label)
+    label_image(ds, label)
     dim, name = f"{label}_id", f"{label}_color"
     if dim not in ds.coords:
         ds = ds.assign_coords({dim: label_ids(ds, label)})
@@ -708,7 +716,9 @@ def color_labels(
     elif isinstance(colors, str) and colors.startswith("#"):
         new = np.full(len(ids), _digits(colors))
     elif isinstance(colors, str) or callable(colors):
-        column = None if by is None else _property(ds, label, by)[told]
+        column = None
+        if by is not None:
+            column = property_values(ds, property_name(ds, label, by))[told]
         new = _mapped(_colormap(colors) if isinstance(colors, str) else colors, ids, column)
     else:
         if len(colors) != len(ids):
@@ -742,8 +752,11 @@ def _hexadecimal(rgba: NDArray[np.float64]) -> NDArray[np.str_]:
     """Give rows of red, green, blue and perhaps alpha, from 0 to 1, as RRGGBBAA."""
     levels = np.full((len(rgba), 4), 255, np.uint8)
     levels[:, : rgba.shape[1]] = np.rint(np.clip(rgba, 0, 1) * 255)
-    text = levels.tobytes().hex().upper().encode()
-    return np.frombuffer(text, "S8").astype("U8")
+    return _text(levels)
+
+
+def _text(colors: NDArray[np.uint8]) -> NDArray[np.str_]:
+    return np.frombuffer(colors.tobytes().hex().upper().encode(), "S8").astype("U8")
 
 
 def _named(
@@ -766,15 +779,8 @@ def _named(
 
 
 def _hashed(ids: NDArray[Any]) -> NDArray[np.str_]:
-    """Give each label a colour of its own: hues a golden angle apart, in several shades."""
-    bits = ids.astype(np.uint64) * np.uint64(_GOLDEN)
-    hue = (bits >> np.uint64(11)) / 2.0**53
-    bits = (bits ^ (bits >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    saturation = 0.55 + 0.45 * ((bits >> np.uint64(32)) & np.uint64(0xFFFF)) / 0xFFFF
-    value = 0.75 + 0.25 * (bits >> np.uint64(48)) / 0xFFFF
-    sector = (np.array([5, 3, 1]) + 6 * hue[:, None]) % 6
-    ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
-    return _hexadecimal(value[:, None] * (1 - saturation[:, None] * ramp))
+    """Give each label the colour of its own that it has in pictures."""
+    return _text(distinct_colors(ids))
 
 
 def _colormap(name: str) -> Colormap:
@@ -782,9 +788,9 @@ def _colormap(name: str) -> Colormap:
         import matplotlib as mpl
     except ImportError as error:
         msg = (
-            f"colors={name!r} names a colormap of Matplotlib, which is not installed. Install it "
-            "(pip install matplotlib), or give colours like '#FF8800', one for all or one for each "
-            "label."
+            f"colors={name!r} names a colormap of Matplotlib, which is not installed. Install it, "
+            "by pip install \"xarray-omezarr[plot]\", or give colours like '#FF8800', one for all "
+            "or one for each label."
         )
         raise OmeZarrError(msg) from error
     if name not in mpl.colormaps:
@@ -796,16 +802,27 @@ def _colormap(name: str) -> Colormap:
     return cast("Colormap", mpl.colormaps[name])
 
 
-def _property(ds: xr.Dataset, label: str, by: str) -> NDArray[Any]:
-    """Give a property's values; objects, with None in its gaps, where they are no numbers."""
+def property_name(ds: xr.Dataset, label: str, by: str) -> str:
+    """Find the variable of a property: by its name, or by that without the label's before it.
+
+    Raises
+    ------
+    OmeZarrError
+        Where there is no such property; the message lists those there are.
+    """
     dim = f"{label}_id"
     names = [name for name in (f"{label}_{by}", by) if name in ds and ds[name].dims == (dim,)]
     if not names:
         there = [str(key) for key, variable in ds.data_vars.items() if variable.dims == (dim,)]
         msg = f"by={by!r} is no property of '{label}'; there are: {', '.join(there) or 'none'}."
         raise OmeZarrError(msg)
-    values, known = _plain(np.asarray(ds[names[0]].values))
-    present = f"{names[0]}_present"
+    return names[0]
+
+
+def property_values(ds: xr.Dataset, name: str) -> NDArray[Any]:
+    """Give a property's values; objects, with None in its gaps, where they are no numbers."""
+    values, known = _plain(np.asarray(ds[name].values))
+    present = f"{name}_present"
     if present in ds:
         known = known & np.asarray(ds[present].values, np.bool_)
     if not known.all():

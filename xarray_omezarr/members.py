@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import documents, exchange, multiscale, plates, relations, spec, storage
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning, stacklevel
 from xarray_omezarr.plates import Acquisition, FieldEntry, Plate, Series, Well, WellEntry
 
 if TYPE_CHECKING:
@@ -563,4 +563,4 @@ def make_group(place: Place, path: str, zarr_format: int) -> None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=2)
+    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())

@@ -98,7 +98,8 @@ def parse_image(
             ome, image, structure, zarr_format, nested=nested, place=place, warn=warn
         )
     elif version not in READ_FORMATS:
-        msg = f"version={version!r} is not read; expected one of {', '.join(READ_FORMATS)}."
+        known = ", ".join(map(repr, READ_FORMATS))
+        msg = f"version={version!r} is not read; expected one of {known}."
         raise OmeZarrError(msg)
     if ome is attributes and zarr_format == V3:
         warn(f"{place}: 'multiscales' stands outside 'ome'; read as version {version}")

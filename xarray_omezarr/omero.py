@@ -8,17 +8,31 @@ from __future__ import annotations
 import copy
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xarray_omezarr.composite import FAMILIES
 from xarray_omezarr.model import Channel, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from xarray_omezarr.model import Image
+
+
+#: What OMERO takes as the coefficient of a curve.
+_COEFFICIENTS = (0.1, 4.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a channel goes from dark to bright, within its window."""
+
+    family: str = "linear"
+    coefficient: float = 1.0
+    inverted: bool = False
 
 
 def is_finite(number: float) -> bool:
@@ -76,8 +90,60 @@ def parse_channels(
     return tuple(parsed)
 
 
+def fitting(
+    image: Image, shape: Sequence[int], *, place: str, warn: Callable[[str], None]
+) -> tuple[Channel, ...]:
+    """Give the channels that an array of an image has, each with a label of its own.
+
+    Parameters
+    ----------
+    image
+        What the metadata say.
+    shape
+        That of the array.
+    place
+        What messages call the image.
+    warn
+        Called with one sentence for each assumption.
+    """
+    axis = image.channel_axis
+    count = 1 if axis is None else shape[axis]
+    channels = image.channels
+    if channels is None or (axis is None and (len(channels) != 1 or "c" in image.dims)):
+        return ()
+    if len(channels) != count:
+        warn(
+            f"{place}: 'omero' names {len(channels)} channels, but axis '{image.dims[axis or 0]}' "
+            f"has {count}; their names and settings are left out"
+        )
+        return ()
+    labels = distinct_labels([channel.label for channel in channels])
+    if labels != [channel.label for channel in channels]:
+        warn(f"{place}: channels of the same label were made distinct: {labels!r:.200}")
+    return tuple(
+        replace(channel, label=label) for channel, label in zip(channels, labels, strict=True)
+    )
+
+
 def _and_others(found: Mapping[int, object]) -> str:
     return f", and {len(found) - 1} others are like it" if len(found) > 1 else ""
+
+
+def curves(channels: Sequence[Channel], omero: object) -> list[Curve]:
+    """Find the curve of each channel in the `omero` object that they were read from.
+
+    What is not there, or is nothing that OMERO knows, is linear and not inverted.
+    """
+    found = []
+    told = omero.get("channels") if isinstance(omero, dict) else None
+    for channel in _former_channels(channels, told):
+        family, k = channel.get("family"), channel.get("coefficient")
+        low, high = _COEFFICIENTS
+        if not isinstance(k, (int, float)) or isinstance(k, bool) or not low <= k <= high:
+            k = 1.0
+        known = family if family in FAMILIES else "linear"
+        found.append(Curve(known, float(k), channel.get("inverted") is True))
+    return found
 
 
 def complete_channels(channels: Sequence[Channel], dtype: np.dtype[Any]) -> tuple[Channel, ...]:
@@ -144,7 +210,7 @@ def _former_channels(channels: Sequence[Channel], old: object) -> list[dict[str,
     for i, channel in enumerate(channels):
         if channel.label in by_label:
             former.append(by_label[channel.label])
-        elif complete and labels[i] not in kept:
+        elif complete and (labels[i] is None or labels[i] not in kept):
             # A renamed channel is still the same one where none was dropped or moved.
             former.append({k: v for k, v in objects[i].items() if k != "label"})
         else:

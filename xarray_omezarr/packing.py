@@ -30,7 +30,7 @@ from xarray_omezarr.stores import Place
 from xarray_omezarr.stream import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dask.delayed import Delayed
@@ -87,7 +87,7 @@ def write(
     draft = Draft(
         path,
         _rehearse(works, path),
-        _comment(works[0].image.version),
+        comment(works[0].image.version),
         before=before,
         fsync=running.fsync,
     )
@@ -132,10 +132,20 @@ def _rehearse(works: Sequence[Work], path: Path) -> dict[str, bytes]:
     laid_out = Running(layout="visible")
     stream.write(works, place, ["w-"] * len(works), drop=(), running=laid_out)
     found = storage.read_all(place)
-    return {key: found[key] for key in sorted(found, key=lambda key: (key.count("/"), key))}
+    return in_order(found)
 
 
-def _comment(version: str) -> bytes:
+def in_order(documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Give metadata in the order in which they come: the root's first, then breadth-first."""
+    first = "zarr.json"
+
+    def place(key: str) -> tuple[bool, int, str]:
+        return key.rpartition("/")[2] != first, key.count("/"), key
+
+    return {key: documents[key] for key in sorted(documents, key=place)}
+
+
+def comment(version: str) -> bytes:
     """Give the comment by which an archive says of what kind it is (RFC-9)."""
     ome = {"version": version, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
     return json.dumps({"ome": ome}, separators=(",", ":")).encode()

@@ -60,15 +60,59 @@ def compute(task: Delayed, blocks: Mapping[Hashable, int], *, here: bool, bar: b
 
 
 @contextmanager
-def counting(total: int, unit: str, *, bar: bool) -> Iterator[Callable[[int], object]]:
+def counting(total: int | None, unit: str, *, bar: bool) -> Iterator[Callable[[int], object]]:
     """Show a bar of how many of some things are done; it is advanced by what this gives."""
     if not (bar and (sys.stderr.isatty() or _in_notebook())):
         yield lambda _: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, unit=unit) as shown_bar:
+    # Bytes are counted in thousands and millions.
+    with tqdm(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024) as shown_bar:
         yield shown_bar.update
+
+
+@contextmanager
+def carrying(
+    total: int | None, count: int, *, bar: bool
+) -> Iterator[Callable[[int | None], object]]:
+    """Show a bar of the bytes that have come, their rate, and the time that is left.
+
+    Parameters
+    ----------
+    total
+        How many bytes there are. Where that is not known, the bar is one of objects.
+    count
+        How many objects there are, at the most.
+    bar
+        Whether to show it.
+
+    Yields
+    ------
+    callable
+        Called for each object, with its length; None where there was none.
+    """
+    if not (bar and (sys.stderr.isatty() or _in_notebook())):
+        yield lambda _: None
+        return
+    from tqdm.auto import tqdm
+
+    if total is not None:
+        with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024) as shown_bar:
+            yield lambda size: shown_bar.update(size or 0)
+        return
+    with tqdm(total=count, unit="file") as shown_bar:
+        came = 0
+
+        def advance(size: int | None) -> None:
+            nonlocal came
+            came += size or 0
+            rate = came / max(shown_bar.format_dict["elapsed"], 1e-3)
+            told = (shown_bar.format_sizeof(number, "B", 1024) for number in (came, rate))
+            shown_bar.set_postfix_str("{}, {}/s".format(*told), refresh=False)
+            shown_bar.update(1)
+
+        yield advance
 
 
 def elsewhere() -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,9 @@ from xarray_omezarr import (
     stores,
     tables,
 )
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
 from xarray_omezarr.guess import local_path
+from xarray_omezarr.picking import Budget, Resolution
 from xarray_omezarr.rasters import MOST_POSITIONS, Rasters
 
 if TYPE_CHECKING:
@@ -36,9 +39,28 @@ if TYPE_CHECKING:
 _MOST_TOLD = 8
 
 
+#: Whoever is told of findings in files, in this thread, instead of whoever hears warnings.
+_HEARING: ContextVar[list[str] | None] = ContextVar("_HEARING", default=None)
+
+
 def warn(message: str) -> None:
     """Warn of one finding in a file."""
-    warnings.warn(message, OmeZarrWarning, stacklevel=2)
+    hearing = _HEARING.get()
+    if hearing is None:
+        warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())
+    else:
+        hearing.append(message)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what there is to warn of, of this thread alone: `warnings` knows no threads."""
+    messages: list[str] = []
+    token = _HEARING.set(messages)
+    try:
+        yield messages
+    finally:
+        _HEARING.reset(token)
 
 
 @contextmanager
@@ -71,11 +93,7 @@ def open_level(
     place = stores.locate(target, group, storage_options=storage_options)
     node, folder = census.fetch_image(place, labels=bool(labels))
     image = parse(place, node, version)
-    count = len(image.levels)
-    if not isinstance(level, (int, np.integer)) or not -count <= level < count:
-        raise no_such_level(place, image, node.zarr_format, level)
-    index = int(level) % count
-    array = _opened(_arrays(place, [image.levels[index].path], node.zarr_format)[0])
+    index, array = _chosen(place, node, image, level)
     image = multiscale.fitted(image, array.ndim, place=place.name, warn=warn)
     dataset = Rasters(drop_variables).dataset(place, image, index, array, warn=warn)
     if labels:
@@ -83,6 +101,41 @@ def open_level(
         for label in _labels(place, node, folder, names):
             dataset = _with_label(dataset, label, place, image, index, drop_variables)
     return finish(dataset, target, place)
+
+
+def _chosen(place: Place, node: storage.Node, image: Image, level: object) -> tuple[int, Described]:
+    """Find the level that is asked for, and its array."""
+    paths = [one.path for one in image.levels]
+    if isinstance(level, Budget):
+        arrays = chunked.describe_arrays(place, paths, node.zarr_format)
+        index = level.pick(pixel_bytes(arrays), place=place.name, shapes=shapes(arrays))
+        check_positions(place, [arrays[index]])
+        return index, _opened(arrays[index])
+    if isinstance(level, Resolution):
+        level = level.of(image, place=place.name)
+    if not isinstance(level, (int, np.integer)) or not -len(paths) <= level < len(paths):
+        raise no_such_level(place, image, node.zarr_format, level)
+    index = int(level) % len(paths)
+    return index, _opened(_arrays(place, [paths[index]], node.zarr_format)[0])
+
+
+def pixel_bytes(arrays: Sequence[Described | OmeZarrError]) -> dict[int, int]:
+    """Give what the pixels of each level take in memory, of those whose array is there."""
+    if all(isinstance(array, OmeZarrError) for array in arrays):
+        _opened(arrays[0])
+    return {
+        number: math.prod(array.shape) * array.dtype.itemsize
+        for number, array in enumerate(arrays)
+        if not isinstance(array, OmeZarrError)
+    }
+
+
+def shapes(arrays: Sequence[Described | OmeZarrError]) -> dict[int, str]:
+    """Give the shapes of levels, to be shown."""
+    return {
+        number: "missing" if isinstance(array, OmeZarrError) else "×".join(map(str, array.shape))
+        for number, array in enumerate(arrays)
+    }
 
 
 def _arrays(place: Place, paths: Sequence[str], zarr_format: int) -> list[Described | OmeZarrError]:
@@ -282,12 +335,12 @@ def _on_grid(dataset: xr.Dataset, label: Label, place: Place, index: int) -> xr.
         # An axis of length 1, along which the image is longer, says that the labels hold for all.
         single = [d for d, n in opened.sizes.items() if n == 1 and dataset.sizes[d] != 1]
         opened = opened.isel(dict.fromkeys(single, 0))
-        if all(_same(opened, dataset, str(dim)) for dim in opened[label.name].dims):
+        if all(same_pixels(opened, dataset, str(dim)) for dim in opened[label.name].dims):
             return opened[label.name].variable
     return None
 
 
-def _same(one: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
+def same_pixels(one: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
     """Say whether two images have the same pixels along a dimension."""
     if one.sizes[dim] != other.sizes[dim]:
         return False
@@ -350,16 +403,16 @@ def finish(dataset: xr.Dataset, target: object, place: Place) -> xr.Dataset:
 
 def no_such_level(place: Place, image: Image, zarr_format: int, level: object) -> OmeZarrError:
     """Tell which levels there are, with their shapes and pixel sizes."""
-    arrays = chunked.open_arrays(place, [item.path for item in image.levels], zarr_format)
+    arrays = chunked.describe_arrays(place, [item.path for item in image.levels], zarr_format)
     lines = []
-    for index, (item, array) in enumerate(zip(image.levels, arrays, strict=True)):
+    shown = shapes(arrays)
+    for index, item in enumerate(image.levels):
         pixel = ", ".join(
             f"{axis.name} {scale:g}{f' {axis.unit}' if axis.unit else ''}"
             for axis, scale in zip(image.axes, item.transform.scale, strict=True)
             if not axis.is_channel
         )
-        shape = "missing" if isinstance(array, OmeZarrError) else "×".join(map(str, array.shape))
-        lines.append(f"  {index}: {shape} pixels of {pixel}")
+        lines.append(f"  {index}: {shown[index]} pixels of {pixel}")
     return OmeZarrError(
         f"{place.name} has no level {level!r}; there are {len(image.levels)}:\n"
         + "\n".join(lines)

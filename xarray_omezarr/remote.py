@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore, WrapperStore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Iterable,
         Iterator,
     )
+    from pathlib import Path
     from typing import Self
 
     from zarr.abc.store import ByteRequest
@@ -48,6 +50,8 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 _DENIED = frozenset({401, 403})
 _NO_SUCH_PART = 416
+#: So many bytes of what comes over HTTP wait for the disk, in place of the 64 KiB of aiohttp.
+_BUFFER = 2**18
 #: The errors of those that found no credentials, by name: none of the packages has to be there.
 _UNSIGNED = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
@@ -236,6 +240,16 @@ class RemoteStore(WrapperStore[Store]):
         return f"{type(self).__name__}({self.name})"
 
     @property
+    def wrapped(self) -> Store:
+        """The store itself."""
+        return self._store
+
+    @property
+    def listed(self) -> Store:
+        """What lists its objects with their sizes: servers of plain HTTP leave these out."""
+        return self if self._http else self._store
+
+    @property
     def _supports_sync_io(self) -> bool:
         return False  # newer releases of Zarr would go round the methods below
 
@@ -288,6 +302,25 @@ class RemoteStore(WrapperStore[Store]):
         if isinstance(part, RangeByteRequest):
             return None if whole is None else whole[part.start : part.end]
         return None if whole is None else whole[len(whole) - wanted :]
+
+    @property
+    def streams(self) -> bool:
+        """Whether objects can be saved to files bit by bit, as they come."""
+        store = self._store
+        # What wraps a file system, as a cache, has ways of its own to read.
+        return isinstance(store, FsspecStore) and not isinstance(store.fs, AsyncFileSystemWrapper)
+
+    async def save(self, key: str, file: Path) -> bool:
+        """Save an object to a local file, as it comes; say whether there is one."""
+        store = cast("FsspecStore", self._store)
+        name = f"{store.path}/{self._at(key)}" if store.path else self._at(key)
+        given = {"read_bufsize": _BUFFER} if self._http else {}
+
+        async def read() -> bool:
+            await store.fs._get_file(name, str(file), **given)  # noqa: SLF001 - its asynchronous side
+            return True
+
+        return bool(await self._tried(key, read))
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]

@@ -1,4 +1,4 @@
-"""Sample images: coins, astronaut, circle, fluorescence of any size, and a plate.
+"""Sample images: coins, astronaut, circle, fluorescence of any size, a time-lapse, and a plate.
 
 Every function returns a Dataset, or a tree of them, in the form in which an OME-Zarr image opens:
 the pixels are ``image``, the coordinates are physical, and a label image is an integer variable on
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["astronaut", "circle", "coins", "fluorescence", "plate", "rgb_to_5d"]
+__all__ = ["astronaut", "circle", "coins", "fluorescence", "plate", "rgb_to_5d", "timelapse"]
 
 RGB: Final = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
 STAINS: Final = {"DAPI": "0000FF", "GFP": "00FF00", "RFP": "FF0000", "Cy5": "FF00FF"}
@@ -206,7 +206,8 @@ def fluorescence(
     >>> large.image.chunksizes["z"][:3], round(large.nbytes / 2**30)
     ((1, 1, 1), 78)
     """
-    camera = Camera(tuple(dims), tuple(int(n) for n in shape), np.dtype(dtype), int(seed))
+    sizes = tuple(int(n) for n in np.atleast_1d(np.asarray(shape)))
+    camera = Camera(tuple(dims), sizes, np.dtype(dtype), int(seed))
     camera.check()
     if chunks is None:
         pixels = camera.expose([(0, size) for size in camera.shape])
@@ -221,6 +222,90 @@ def fluorescence(
     return _with_channels(ds, colors, Window(top // 64, top // 2, 0.0, top))
 
 
+#: In a film, each cell is in a square of so many pixels of its own, and takes so many frames from
+#: its first light to its full one.
+_ROOM: Final = 32
+_RISE: Final = 6
+
+
+def timelapse(frames: int = 24, shape: tuple[int, int] = (192, 192), seed: int = 0) -> xr.Dataset:
+    """Film cells that wander about, while a reporter is switched on in one after the other.
+
+    There is a cell in each square of 32 × 32 pixels. Its nucleus is equally bright in the channel
+    RFP all the time. In the channel GFP it is dim until its onset, and then grows brighter from
+    frame to frame, six times; one cell in four or so never does.
+
+    Parameters
+    ----------
+    frames : int, default: 24
+        How many there are, one in 300 s.
+    shape : (int, int), default: (192, 192)
+        The pixels of each, in y and x.
+    seed : int, default: 0
+        Another seed is another film.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``image`` (t, c: 2, y, x; uint16) with pixels of 0.325 µm, ``cells`` (t, y, x; int32), where
+        a cell has the same number in all frames, and ``cells_onset``: the time of the last frame
+        in which a cell is still dim, in seconds; NaN where it stays so.
+
+    Raises
+    ------
+    OmeZarrError
+        Where there would be no frame, or no cell.
+
+    Examples
+    --------
+    >>> from xarray_omezarr import samples
+    >>> film = samples.timelapse()
+    >>> dict(film.sizes)
+    {'t': 24, 'c': 2, 'y': 192, 'x': 192, 'cells_id': 36}
+    >>> film.cells_onset[:4].values.tolist()
+    [5100.0, 4200.0, nan, 1800.0]
+    """
+    down, across = (size // _ROOM for size in shape)
+    if min(frames, down, across) < 1:
+        msg = (
+            f"A film of {frames} frames of {shape} pixels: expected one frame or more, and room "
+            f"for a cell, {_ROOM} × {_ROOM} pixels."
+        )
+        raise OmeZarrError(msg)
+    cells = np.arange(down * across)
+    size, bright, gain, fate, start = split(hashed(seed, 0, cells), (1, 8, 9, 2, 16))
+    # All have their onset when there are frames left to see it.
+    onset = 2 + start % max(1, frames - _RISE - 2)
+    onset[fate == 0] = frames
+    labels = np.zeros((frames, *shape), np.int32)
+    light = np.full((frames, 2, *shape), OFFSET, np.int32)
+    place = np.stack([cells // across, cells % across]) * _ROOM + _ROOM // 2
+    away = np.stack(split(hashed(seed, 3, cells), (3, 3))) - 4
+    for t in range(frames):
+        glow = 60 + (200 + gain) * np.clip(t - onset, 0, _RISE) // _RISE
+        for cell in cells:
+            y, x = (place + away)[:, cell].tolist()
+            inside = _disc(shape, y, x, 7 + int(size[cell]))
+            labels[t, inside] = cell + 1
+            light[t, 0, inside] += 400 + bright[cell]
+            light[t, 1, inside] += glow[cell]
+        for channel in range(2):
+            add_noise(light[t, channel], hashed(seed, 1, t, channel), (0, shape[0]), (0, shape[1]))
+        # So near to the middle of its square that none touches another.
+        steps = np.stack(split(hashed(seed, 2, t, cells), (2, 2)))
+        away = np.clip(away + np.where(steps == 3, 0, steps - 1), -6, 6)  # noqa: PLR2004 - of 0 to 3
+    scale = PIXEL | {"t": 300.0}
+    ds = _dataset("timelapse", ("t", "c", "y", "x"), light.astype(np.uint16), scale)
+    top = float(2**BITS - 1)
+    colors = {name: STAINS[name] for name in ("RFP", "GFP")}
+    ds = _with_channels(ds, colors, Window(float(OFFSET), 1000.0, 0.0, top))
+    ds = _with_labels(ds, "cells", labels)
+    times = np.where(onset < frames, onset * scale["t"], np.nan)
+    return ds.assign_coords(cells_id=cells + 1).assign(
+        cells_onset=("cells_id", times, {"units": "second"})
+    )
+
+
 #: Of a plate's nuclei, each is in a square of so many pixels of its own.
 _SQUARE: Final = 24
 
@@ -231,6 +316,8 @@ def plate(
     fields: int = 2,
     shape: tuple[int, int] = (128, 128),
     seed: int = 0,
+    *,
+    survival: ArrayLike | None = None,
 ) -> xr.DataTree:
     """Make a screen: a plate of wells, with nuclei that a treatment makes fewer and brighter.
 
@@ -249,6 +336,9 @@ def plate(
         The pixels of each, in y and x.
     seed : int, default: 0
         Another seed is another screen.
+    survival : array_like, optional
+        The chance that a square has a nucleus, from 0 to 1, for each column, or for each row and
+        column. With it, wells that are treated alike differ as chance has it.
 
     Returns
     -------
@@ -260,7 +350,7 @@ def plate(
     Raises
     ------
     OmeZarrError
-        Where there would be no well, field or nucleus.
+        Where there would be no well, field or nucleus, or `survival` is no chance of each well.
 
     Examples
     --------
@@ -270,6 +360,9 @@ def plate(
     [25, 18, 12, 6]
     >>> int(plate["B/4/1"].nuclei.max())
     6
+    >>> plate = samples.plate(survival=[1, 0.5, 0.5, 0])
+    >>> [int(plate[f"A/{column}/0"].nuclei.max()) for column in "1234"]
+    [25, ...]
     """
     squares = (shape[0] // _SQUARE) * (shape[1] // _SQUARE)
     if min(rows, columns, fields) < 1 or squares < columns:
@@ -278,14 +371,32 @@ def plate(
             f"one or more of each, and a square of {_SQUARE} × {_SQUARE} pixels for each column."
         )
         raise OmeZarrError(msg)
+    chances = None if survival is None else _chances(survival, (rows, columns))
     nodes = {"/": xr.Dataset(attrs={"name": "plate"})}
     for row, dose, field in np.ndindex(rows, columns, fields):
         well = {"row": _letters(row), "column": str(dose + 1)}
         key = hashed(seed, row, dose, field)
-        ds = _field(shape, squares * (columns - dose) // columns, dose, key, field)
+        count = squares * (columns - dose) // columns
+        if chances is not None:
+            lots = hashed(key, 3, np.arange(squares)) >> np.uint64(32)
+            count = int((lots < np.round(chances[row, dose] * 2**32)).sum())
+        ds = _field(shape, count, dose, key, field)
         where = {**well, "well": "/".join(well.values()), "field": str(field)}
         nodes[f"/{where['well']}/{field}"] = ds.assign_coords(where)
     return xr.DataTree.from_dict(nodes, name="plate")
+
+
+def _chances(survival: ArrayLike, wells: tuple[int, int]) -> NDArray[np.float64]:
+    """Give a chance for each well."""
+    try:
+        chances = np.broadcast_to(np.asarray(survival, np.float64), wells)
+    except ValueError as error:
+        msg = f"`survival` does not fit {wells[0]} × {wells[1]} wells: {error}"
+        raise OmeZarrError(msg) from error
+    if not ((chances >= 0) & (chances <= 1)).all():
+        msg = f"`survival` is {survival!r}; expected chances, from 0 to 1."
+        raise OmeZarrError(msg)
+    return chances
 
 
 def _letters(number: int) -> str:
@@ -354,7 +465,8 @@ def _with_channels(
 
 def _with_labels(ds: xr.Dataset, name: str, labels: NDArray[np.int32]) -> xr.Dataset:
     """Add a label image, marked as one for the writer."""
-    return ds.assign({name: xr.Variable(("y", "x"), labels, None, {"omezarr": {"kind": "label"}})})
+    dims = [dim for dim in ds.image.dims if dim != "c"]
+    return ds.assign({name: xr.Variable(dims, labels, None, {"omezarr": {"kind": "label"}})})
 
 
 def _disc(shape: tuple[int, ...], y: int, x: int, radius: int) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,7 @@ from xarray_omezarr import (
 from xarray_omezarr.bundles import WAY, Bundle, Members
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.lattice import EVEN, SAME
+from xarray_omezarr.picking import Budget, Resolution
 from xarray_omezarr.rasters import Rasters
 from xarray_omezarr.slots import ORIGIN, OWN, layout, stack_dims
 
@@ -80,7 +81,7 @@ def open_stack(
     *,
     stack: object,
     group: str | None,
-    level: int,
+    level: object,
     labels: bool | Sequence[str],
     wells: Wells | None,
     fields: Fields | None,
@@ -104,7 +105,6 @@ def open_stack(
     if not found:
         msg = f"{place.name} has no fields to stack."
         raise OmeZarrError(msg)
-    members = [_at_level(place, at, image, level) for at, _, image in found]
     plan = layout([at for at, *_ in found], dims, screen.plate.rows, screen.plate.columns)
     if fill_value is None and plan.absent:
         first = census.some(plan.absent)
@@ -115,6 +115,9 @@ def open_stack(
         )
         raise OmeZarrError(msg)
     stacked = _Stack(screen, plan, fill_value, verify=verify)
+    if isinstance(level, Budget):
+        level = stacked.fitting(found[0][0], found[0][2], level)
+    members = [_at_level(place, at, image, level) for at, _, image in found]
     dataset, members = stacked.image(members)
     if isinstance(labels, bool):
         names = _listed_labels(screen, members) if labels else []
@@ -142,6 +145,8 @@ def open_stack(
 
 def _at_level(place: Place, at: FieldAt, image: Image, level: object) -> _Member:
     count = len(image.levels)
+    if isinstance(level, Resolution):
+        level = level.of(image, place=place.below(at.path).name)
     if not isinstance(level, (int, np.integer)) or not -count <= level < count:
         msg = (
             f"{place.below(at.path).name} has no level {level!r}; there are {count}, 0 is the "
@@ -163,6 +168,19 @@ class _Stack:
     @property
     def _place(self) -> Place:
         return self.screen.place
+
+    def fitting(self, at: FieldAt, image: Image, budget: Budget) -> int:
+        """Find the finest level at which all fields together fit; all are like this one."""
+        paths = [f"{at.path}/{level.path}" for level in image.levels]
+        arrays = chunked.describe_arrays(self._place, paths, self.screen.node.zarr_format)
+        count, shapes = self.layout.slots.size, read.shapes(arrays)
+        totals = {}
+        for number, nbytes in read.pixel_bytes(arrays).items():
+            dtype = cast("Described", arrays[number]).dtype
+            filled = _filled_dtype(dtype, self.fill_value) if self.layout.absent else dtype
+            totals[number] = nbytes // dtype.itemsize * filled.itemsize * count
+        found = {number: f"{count} × {shape}" for number, shape in shapes.items()}
+        return budget.pick(totals, place=self._place.name, shapes=found)
 
     # ── pixels ───────────────────────────────────────────────────────────────────────────────────
 

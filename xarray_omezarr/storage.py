@@ -12,18 +12,16 @@ import itertools
 import json
 import os
 import re
-import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from xarray_omezarr import spec
+from xarray_omezarr import folders, nodes, spec
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.documents import METADATA, METADATA_FILES, join, load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
 JOURNAL = ".omezarr.json"
 #: The file that says which region of an image is being written.
 UPDATES = ".omezarr-update.json"
+#: The file that says what is being downloaded, until it is.
+DOWNLOAD = ".omezarr-download.json"
 #: The folder of notes on which blocks of an unfinished write are written.
 RECORDS = ".omezarr"
 #: How often the removal of a folder is tried.
@@ -54,27 +54,12 @@ _ATTEMPTS = 4
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")
 #: Requests in flight at a time.
 REQUESTS = 32
-#: Seconds that a small file takes where its folder is on another machine.
-_FAR = 0.001
 #: Metadata of more bytes than this are written without an indent.
 _LONG = 2**18
 
 
-@dataclass(frozen=True)
-class Node:
-    """What stands at a place."""
-
-    attributes: Mapping[str, Any]
-    zarr_format: int
-    both: bool
-    """Whether there are metadata of both formats, of which those of Zarr v3 were taken."""
-    document: Mapping[str, Any] = field(default_factory=dict)
-    """All of the metadata file that the attributes stand in."""
-
-    @property
-    def kind(self) -> str | None:
-        """What the group is, by its attributes."""
-        return spec.kind(self.attributes, self.zarr_format)
+#: What stands at a place.
+Node = nodes.Node
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +78,8 @@ def read_bytes(place: Place, *keys: str) -> list[bytes | None]:
 def read_each(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
     """Fetch some objects of a group side by side; what goes wrong with one harms no other."""
     if type(place.store) is LocalStore:
-        return _read_files(place, keys)
+        root = os.path.join(place.store.root, "")  # noqa: PTH118 - the quick way
+        return folders.read_each(root, [place.key(key) for key in keys], place.name)
     bound = asyncio.Semaphore(REQUESTS)
 
     async def get(key: str) -> bytes | OmeZarrError | None:
@@ -126,28 +112,6 @@ def reached(place: Place) -> Iterator[None]:
         if found is None:
             found = OmeZarrFileNotFoundError(f"There is nothing at {place.name}.")
         raise found from found.__cause__
-
-
-def _read_files(place: Place, keys: Sequence[str]) -> list[bytes | OmeZarrError | None]:
-    """Read some files of a folder: on a disk nearby that is quickest one after the other."""
-    root = os.path.join(cast("LocalStore", place.store).root, "")  # noqa: PTH118 - the quick way
-
-    def read(key: str) -> bytes | OmeZarrError | None:
-        try:
-            with open(root + place.key(key), "rb") as file:  # noqa: PTH123
-                return file.read()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
-        except Exception as error:  # noqa: BLE001
-            return _failure(place, error)
-
-    start = time.perf_counter()
-    found = [read(key) for key in keys[:REQUESTS]]
-    rest = keys[REQUESTS:]
-    if rest and time.perf_counter() - start > REQUESTS * _FAR:
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            return found + list(pool.map(read, rest))
-    return found + [read(key) for key in rest]
 
 
 def _failure(place: Place, error: Exception) -> OmeZarrError | None:
@@ -275,54 +239,19 @@ def tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
 
 def node_of(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
     """Give what the metadata files of a group say; those of Zarr v3 where both say something."""
-    if v3 is not None:
-        document = parse_json(v3, place, METADATA[3])
-        if document.get("node_type") == "array":
-            msg = (
-                f"{place.name} is a Zarr array, not a group. "
-                f"Open the group that it belongs to: {place.name.rpartition('/')[0] or '..'}."
-            )
-            raise OmeZarrError(msg)
-        attributes = document.get("attributes") or {}
-        if not isinstance(attributes, dict):
-            msg = f"{place.name}/zarr.json: 'attributes' is {attributes!r:.80}; expected an object."
-            raise OmeZarrError(msg)
-        # Readers SHOULD prefer 0.5 where metadata of both formats stand side by side (RFC-2);
-        # but a v3 group that says nothing does not hide a v2 image.
-        if spec.kind(attributes, 3) or v2 is None:
-            return Node(attributes, 3, v2 is not None, document)
-    if v2 is not None:
-        document = parse_json(v2, place, METADATA[2])
-        return Node(document, 2, v3 is not None, document)
-    return None
+    return nodes.node_of(place.name, v3, v2)
 
 
 def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
     """Parse a metadata file, or say which one is broken."""
-    try:
-        document = load_json(content)
-    except ValueError as error:
-        msg = f"{place.name}/{file} is {error}. The file must be mended or restored."
-        raise OmeZarrError(msg) from error
-    if not isinstance(document, dict):
-        msg = f"{place.name}/{file} holds {document!r:.80}; expected a JSON object."
-        raise OmeZarrError(msg)
-    return document
+    return nodes.parse(content, place.name, file)
 
 
 def nothing_there(place: Place) -> OmeZarrError:
     """Say what is there where there is no group of Zarr."""
-    journal, array, group = read_bytes(place, JOURNAL, ".zarray", ".zgroup")
-    if journal is not None and b'"layout"' in journal:
-        return OmeZarrError(
-            f"{place.name} has been laid out, and not all of it is written yet. It can be opened "
-            "once regions (to_zarr(region=…)) have covered it."
-        )
-    if journal is not None:
-        return OmeZarrError(
-            f"{place.name} is unfinished: a write of this image was interrupted, or is still under "
-            "way. Write it again: resume=True goes on with it, without that it is begun anew."
-        )
+    journal, array, group, copied = read_bytes(place, JOURNAL, ".zarray", ".zgroup", DOWNLOAD)
+    if journal is not None or copied is not None:
+        return _unfinished(place, journal, copied or b"")
     if array is not None:
         return OmeZarrError(
             f"{place.name} is a Zarr array, not a group. Open the group that it belongs to."
@@ -336,11 +265,11 @@ def nothing_there(place: Place) -> OmeZarrError:
     if children or (place.owned and (path := local_path(place.name)) and path.exists()):
         return OmeZarrFileNotFoundError(
             f"{place.name} is no Zarr group: there is neither a zarr.json nor a .zattrs.{inside} "
-            "Expected the folder of an OME-Zarr image."
+            "Expected the folder of an OME-Zarr image. xarray_omezarr.find tells what is below."
         )
     return OmeZarrFileNotFoundError(
         f"There is nothing at {place.name}; expected the group of an OME-Zarr image. "
-        "Check the path, and group= if it was given."
+        "Check the path, and the group, if one was given."
     )
 
 
@@ -358,6 +287,26 @@ def list_children(place: Place) -> list[str]:
         return []
     return sorted(
         name.strip("/") for name in names if name.strip("/") and not name.startswith((".", "zarr."))
+    )
+
+
+def _unfinished(place: Place, journal: bytes | None, copied: bytes) -> OmeZarrError:
+    """Say what is under way at a place, by its journal; or by that of a copy."""
+    if journal is None:
+        converted = b'"conversion"' in copied
+        what, way = ("conversion", "Convert") if converted else ("download", "Download")
+        return OmeZarrError(
+            f"{place.name} is an unfinished {what}: it was interrupted, or is still under way. "
+            f"{way} it again: resume=True goes on with it."
+        )
+    if b'"layout"' in journal:
+        return OmeZarrError(
+            f"{place.name} has been laid out, and not all of it is written yet. It can be opened "
+            "once regions (to_zarr(region=…)) have covered it."
+        )
+    return OmeZarrError(
+        f"{place.name} is unfinished: a write of this image was interrupted, or is still under "
+        "way. Write it again: resume=True goes on with it, without that it is begun anew."
     )
 
 
@@ -491,6 +440,11 @@ def leftovers(place: Place, *folders: str) -> list[str]:
     for folder in folders:
         found += [p for p in (here / folder).rglob("*.partial") if _PARTIAL.search(p.name)]
     return [path.relative_to(root).as_posix() for path in found]
+
+
+def is_leftover(key: str) -> bool:
+    """Say whether a file is one that was left half written, or a note of a write."""
+    return bool(_PARTIAL.search(key)) or RECORDS in key.split("/")
 
 
 def delete_folder(place: Place, name: str) -> None:

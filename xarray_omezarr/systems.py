@@ -273,6 +273,15 @@ def field_of(image: Image, vectors: Array, *, place: str) -> Field:
     ------
     OmeZarrError
         Where none, or more than one of the axes is that of the vectors.
+
+    Examples
+    --------
+    >>> from xarray_omezarr.model import Image, Level
+    >>> from xarray_omezarr.transforms import ScaleTranslation
+    >>> axes = Axis("i", "displacement"), Axis("x", "space", "micrometer")
+    >>> image = Image("0.6", axes, (Level("0", ScaleTranslation((1, 0.5), (0, 0))),))
+    >>> field_of(image, np.zeros((1, 8)), place="field.ome.zarr").axis
+    0
     """
     # "Exactly one axis with type displacement", or coordinate (0.6).
     kinds = [axis.type in ("displacement", "coordinate") for axis in image.axes]

@@ -151,6 +151,12 @@ def _names(ds: xr.Dataset, label: str) -> list[Hashable]:
     ]
 
 
+def attributes(ds: xr.Dataset, label: str) -> dict[str, Mapping[Any, Any]]:
+    """Give the attributes of a label's properties, by the names that they have in the table."""
+    names = [*_names(ds, label), *([dim] if (dim := f"{label}_{ID}") in ds.variables else [])]
+    return {str(name).removeprefix(f"{label}_"): ds.variables[name].attrs for name in names}
+
+
 def _properties(found: Mapping[str, xr.Variable], index: xr.Variable, label: str) -> Properties:
     ids = _ids(index.values, label)
     found = dict(found)
@@ -367,7 +373,8 @@ def set_table(ds: xr.Dataset, label: str, table: xr.Dataset | pd.DataFrame) -> x
     if former is not None and "omezarr" not in index.encoding:
         index = index.copy(deep=False)
         index.encoding = {**former.encoding, **index.encoding}
-    return with_properties(ds, label, _properties(found, index, label))
+    told = {name: variable.attrs for name, variable in {**found, ID: index}.items()}
+    return with_properties(ds, label, _properties(found, index, label), told)
 
 
 def _of_frame(frame: pd.DataFrame) -> xr.Dataset:
@@ -385,8 +392,13 @@ def _of_frame(frame: pd.DataFrame) -> xr.Dataset:
     return xr.Dataset(made, {ID: np.asarray(frame.index)})
 
 
-def with_properties(ds: xr.Dataset, label: str, p: Properties) -> xr.Dataset:
+def with_properties(
+    ds: xr.Dataset, label: str, p: Properties, told: Mapping[str, Mapping[Any, Any]]
+) -> xr.Dataset:
     """Give a Dataset with these properties in the place of all others of the label.
+
+    What is told of them besides, by the names that they have in the table, are attributes like
+    their units.
 
     Raises
     ------
@@ -403,4 +415,6 @@ def with_properties(ds: xr.Dataset, label: str, p: Properties) -> xr.Dataset:
             "the properties."
         )
         raise OmeZarrError(msg)
+    for name, variable in {**data, **coords}.items():
+        variable.attrs = {**told.get(name.removeprefix(f"{label}_"), {}), **variable.attrs}
     return rest.assign(data).assign_coords(coords)

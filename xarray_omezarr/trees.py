@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from xarray_omezarr import (
 )
 from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.picking import Budget, NoFinerThan, Resolution
 from xarray_omezarr.rasters import Rasters
 from xarray_omezarr.read import warn
 
@@ -84,7 +85,7 @@ def open_tree(
     *,
     group: str | None,
     labels: bool | Sequence[str] | None = None,
-    level: int | Sequence[int] | None = None,
+    level: object = None,
     wells: Wells | None = None,
     fields: Fields | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -284,6 +285,13 @@ class _Pile:
         self.findings = census.Findings(place, "images")
         self.rasters = Rasters(asked.drop_variables, indexed=not alone)
         self.models = chunked.Models(place)
+        self._contents: dict[str, bytes | OmeZarrError | None] = {}
+
+    def read(self, files: Sequence[str]) -> list[bytes | OmeZarrError | None]:
+        """Read files, all side by side, and none of them twice."""
+        new = [file for file in dict.fromkeys(files) if file not in self._contents]
+        self._contents.update(zip(new, storage.read_each(self.place, new), strict=True))
+        return [self._contents[file] for file in files]
 
     def place_of(self, path: str) -> Place:
         return self.place.below(path) if path else self.place
@@ -321,6 +329,8 @@ class _Pile:
 
 def _open(place: Place, group: _Group, asked: _Asked, *, alone: bool) -> dict[str, xr.Dataset]:
     pile = _Pile(place, group, asked, alone=alone)
+    if isinstance(asked.level, Budget):
+        pile.asked = replace(asked, level=_fitting(pile, group.members, asked.level))
     wanted: list[tuple[_Member, list[int]]] = []
     for member in group.members:
         try:
@@ -335,7 +345,7 @@ def _open(place: Place, group: _Group, asked: _Asked, *, alone: bool) -> dict[st
         for i in indices
     ]
     lists = [join(member.path, "labels", _group_file(member)) for member, _ in wanted]
-    contents = iter(storage.read_each(place, arrays + (lists if pile.labels else [])))
+    contents = iter(pile.read(arrays + (lists if pile.labels else [])))
     members = []
     for member, indices in wanted:
         found = [
@@ -362,11 +372,38 @@ def _group_file(member: _Member) -> str:
     return documents.METADATA[member.node.zarr_format]
 
 
+def _fitting(pile: _Pile, members: Sequence[_Member], budget: Budget) -> NoFinerThan:
+    """Find the finest level at which all images together fit into so many bytes."""
+    paths = [[join(m.path, one.path) for one in m.image.levels] for m in members]
+    files = [
+        join(path, _array_file(m)) for m, own in zip(members, paths, strict=True) for path in own
+    ]
+    contents = iter(pile.read(files))
+    totals: dict[int, int] = {}
+    shown: dict[int, str] = {}
+    sizes: list[dict[int, int]] = []
+    for member, own in zip(members, paths, strict=True):
+        arrays = [_describe(pile, path, next(contents), member) for path in own]
+        with pile.noting(member.path):
+            sizes.append(read.pixel_bytes(arrays))
+            shown = shown or read.shapes(arrays)
+    for number in sorted({number for one in sizes for number in one}):
+        # Where an image has no such level, it is opened at its coarsest.
+        totals[number] = sum(one.get(number, one[max(one)]) for one in sizes)
+    if len(members) > 1:
+        shown = dict.fromkeys(totals, f"{len(members)} images")
+    return NoFinerThan(budget.pick(totals, place=pile.place.name, shapes=shown))
+
+
 def _indices(pile: _Pile, member: _Member) -> list[int]:
     """Say which levels of an image are opened."""
     count, level = len(member.image.levels), pile.asked.level
     if level is None:
         return list(range(count))
+    if isinstance(level, NoFinerThan):
+        return [min(level.number, count - 1)]
+    if isinstance(level, Resolution):
+        return [level.of(member.image, place=pile.place_of(member.path).name)]
     several: list[Any] = list(level) if isinstance(level, (list, tuple, range)) else [level]
     for one in several:
         if not isinstance(one, (int, np.integer)) or not -count <= one < count:

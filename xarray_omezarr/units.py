@@ -17,8 +17,9 @@ TIME_UNITS = frozenset(
 
 _PREFIXES = {
     "y": "yocto", "z": "zepto", "a": "atto", "f": "femto", "p": "pico", "n": "nano", "u": "micro",
-    "µ": "micro", "μ": "micro", "m": "milli", "c": "centi", "d": "deci", "": "", "k": "kilo",
-    "M": "mega", "G": "giga", "T": "tera",
+    "µ": "micro", "μ": "micro", "m": "milli", "c": "centi", "d": "deci", "": "", "h": "hecto",
+    "k": "kilo", "M": "mega", "G": "giga", "T": "tera", "P": "peta", "E": "exa", "Z": "zetta",
+    "Y": "yotta",
 }  # fmt: skip
 _POWERS = {
     "yocto": -24, "zepto": -21, "atto": -18, "femto": -15, "pico": -12, "nano": -9, "micro": -6,
@@ -37,13 +38,21 @@ UNIT_NAMES = {
     "Å": "angstrom",
     "\u212b": "angstrom",
     "sec": "second",
+    "secs": "second",
+    "msec": "millisecond",
     "min": "minute",
+    "mins": "minute",
     "h": "hour",
     "hr": "hour",
+    "hrs": "hour",
     "d": "day",
     "feet": "foot",
+    "ft": "foot",
     "inches": "inch",
     "in": "inch",
+    "yd": "yard",
+    "mi": "mile",
+    "pc": "parsec",
 }
 
 #: The length of units of space, to compare the spacing of axes that are in different ones.
@@ -55,4 +64,12 @@ METERS = {
     "yard": 0.9144,
     "mile": 1609.344,
     "parsec": 3.0856775814913674e16,
+}
+
+#: The length of units of time, to compare durations that are in different ones.
+SECONDS = {
+    **{f"{long}second": 10.0**power for long, power in _POWERS.items()},
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
 }

@@ -515,7 +515,7 @@ def _labels_to_drop(
 def tree_levels(tree: xr.DataTree, image: str | None) -> list[xr.Dataset]:
     """Collect the levels of a tree, the finest first; empty ones are dropped with a warning."""
     key = image or coordinates.IMAGE
-    levels = _levels_below(tree, key)
+    levels = levels_below(tree, key)
     if not levels:
         msg = (
             f"The tree has no levels: expected children '0', '1', … with a variable '{key}', "
@@ -531,7 +531,7 @@ def tree_labels(tree: xr.DataTree) -> dict[str, list[xr.Dataset]]:
         return {}
     labels = {}
     for name, node in tree.children["labels"].children.items():
-        levels = _levels_below(node, name)
+        levels = levels_below(node, name)
         if levels:
             filled = _filled(levels, name)
             # Coordinates of the table are inherited by the levels, its variables are not.
@@ -540,7 +540,8 @@ def tree_labels(tree: xr.DataTree) -> dict[str, list[xr.Dataset]]:
     return labels
 
 
-def _levels_below(tree: xr.DataTree, key: str) -> dict[str, xr.Dataset]:
+def levels_below(tree: xr.DataTree, key: str) -> dict[str, xr.Dataset]:
+    """Give the levels that the nodes of a tree are, by their names, the finest first."""
     nodes = [node for node in tree.children.values() if key in node.data_vars]
     if all(str(node.name).isdecimal() for node in nodes):
         nodes.sort(key=lambda node: int(str(node.name)))
@@ -603,7 +604,7 @@ def version_of(options: Options, known: str | None) -> str:
     if options.version is None:
         return known if known in spec.ZARR_FORMATS else "0.5"
     if options.version not in spec.ZARR_FORMATS:
-        known = ", ".join(spec.ZARR_FORMATS)
+        known = ", ".join(map(repr, spec.ZARR_FORMATS))
         msg = f"version={options.version!r} cannot be written; expected one of {known}."
         if options.version in spec.READ_FORMATS:
             msg += " 0.1 to 0.3 have neither pixel sizes nor units: take 0.4 for older readers."
