@@ -76,7 +76,7 @@ class Named:
             self.arrays |= {a.path: a.metadata for a in group.arrays}
         self._add_parameters()
         known = {group.path for group in self.groups} | set(self.arrays)
-        summary = _consolidated(self.source)
+        summary = _consolidated(self.source, self.groups[0])
         for path, document in (summary or {}).items():
             if path not in known:
                 if document is None:
@@ -180,7 +180,7 @@ def _grid(document: Mapping[str, Any]) -> list[range]:
     return [range(-(-n // size)) for n, size in zip(document["shape"], sizes, strict=True)]
 
 
-def _consolidated(place: Place) -> dict[str, Mapping[str, Any] | None] | None:
+def _consolidated(place: Place, root: Group) -> dict[str, Mapping[str, Any] | None] | None:
     """Give what consolidated metadata at the root name: arrays with what describes them, groups.
 
     Returns
@@ -188,26 +188,26 @@ def _consolidated(place: Place) -> dict[str, Mapping[str, Any] | None] | None:
     dict, or None
         By the paths below the root; None where there are no such metadata.
     """
-    v3, v2 = storage.read_bytes(place, "zarr.json", ".zmetadata")
     found: dict[str, Mapping[str, Any] | None] = {}
-    if v3 is not None:
-        whole = storage.parse_json(v3, place, "zarr.json").get("consolidated_metadata")
+    if root.zarr_format == spec.V3:
+        whole = root.document.get("consolidated_metadata")
         entries = whole.get("metadata") if isinstance(whole, dict) else None
         if not isinstance(entries, dict):
             return None
         for path, document in entries.items():
             is_array = isinstance(document, dict) and document.get("node_type") == "array"
             found[path] = document if is_array else None
-    elif v2 is not None:
-        entries = storage.parse_json(v2, place, ".zmetadata").get("metadata")
+    else:
+        (content,) = storage.read_bytes(place, ".zmetadata")
+        if content is None:
+            return None
+        entries = storage.parse_json(content, place, ".zmetadata").get("metadata")
         for key, document in (entries if isinstance(entries, dict) else {}).items():
             path, _, file = key.rpartition("/")
             if file == ".zarray" and isinstance(document, dict):
                 found[path] = document
             elif path:
                 found.setdefault(path, None)
-    else:
-        return None
     for path in found:
         spec.check_path(path, f"{place.name}: a path of the consolidated metadata")
     return found

@@ -1,7 +1,7 @@
 """Downloading from servers on loopback, against a plain copy of the same files side by side.
 
 The plain copy is fsspec's, with as many requests at a time. The servers have processes of their
-own. Both copies are made in turns.
+own, and so has each copy: it begins without connections. Both copies are made in turns.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import warnings
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import numpy as np
 import xarray as xr
 
@@ -25,6 +26,7 @@ from benchmarks.memory import peak_bytes
 from xarray_omezarr import download
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -38,6 +40,8 @@ _KEYS = {"key": "testing", "secret": "testing"}
 
 class _Quiet(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # As servers have it: without, what is short waits 40 ms for an acknowledgement.
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -72,18 +76,31 @@ def serve_s3(folder: Path, connection: Connection) -> None:
     connection.recv()
 
 
-def copy(url: str, target: Path, options: dict[str, Any]) -> None:
+def ours(url: str, target: Path, options: dict[str, Any], _names: Sequence[str]) -> None:
     """Download something."""
     with warnings.catch_warnings():
         # A server of HTTP lists nothing.
         warnings.simplefilter("ignore")
-        download(url, target, storage_options=options or None)
+        download(url, target, storage_options=options)
 
 
-def measure(url: str, target: Path, options: dict[str, Any], connection: Connection) -> None:
-    """Download something, and give the most memory that this process has held."""
-    copy(url, target, options)
-    connection.send(peak_bytes())
+def plain(url: str, target: Path, options: dict[str, Any], names: Sequence[str]) -> None:
+    """Copy some files."""
+    files, root = fsspec.core.url_to_fs(url, **options)
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+    files.get(
+        [f"{root}/{name}" for name in names],
+        [str(target / name) for name in names],
+        batch_size=SIDE_BY_SIDE,
+    )
+
+
+def measure(copy: Callable[..., None], arguments: tuple[Any, ...], connection: Connection) -> None:
+    """Copy something, and give the seconds that it took, and the most memory that was held."""
+    start = time.perf_counter()
+    copy(*arguments)
+    connection.send((time.perf_counter() - start, peak_bytes()))
 
 
 class Transfers(Scratch):
@@ -125,30 +142,18 @@ class Transfers(Scratch):
         self.server.kill()
         super().teardown(*args, **kwargs)
 
-    def ours(self) -> float:
-        """Download it, and give the seconds that it took."""
-        target = self.directory / "ours"
+    def measured(self, copy: Callable[..., None]) -> tuple[float, int]:
+        """Copy it in a process that has no connections yet: give the seconds, and the bytes."""
+        target = self.directory / copy.__name__
         shutil.rmtree(target, ignore_errors=True)
-        start = time.perf_counter()
-        copy(self.url, target, self.options)
-        return time.perf_counter() - start
-
-    def plain(self) -> float:
-        """Copy its files, and give the seconds that it took."""
-        import fsspec
-
-        target = self.directory / "plain"
-        shutil.rmtree(target, ignore_errors=True)
-        files, root = fsspec.core.url_to_fs(self.url, **self.options)
-        start = time.perf_counter()
-        for name in self.names:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-        files.get(
-            [f"{root}/{name}" for name in self.names],
-            [str(target / name) for name in self.names],
-            batch_size=SIDE_BY_SIDE,
-        )
-        return time.perf_counter() - start
+        here, there = multiprocessing.Pipe()
+        arguments = (self.url, target, self.options, self.names)
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=measure, args=(copy, arguments, there))
+        process.start()
+        found: tuple[float, int] = here.recv()
+        process.join()
+        return found
 
 
 class Download(Transfers):
@@ -156,16 +161,9 @@ class Download(Transfers):
 
     @parameterized(kind=["HTTP", "S3"])
     def track_rate_of_plain(self, _kind: str) -> float:
-        self.ours(), self.plain()
-        return statistics.median(self.plain() / self.ours() for _ in range(TURNS))
+        turns = [(self.measured(plain)[0], self.measured(ours)[0]) for _ in range(TURNS)]
+        return statistics.median(one / other for one, other in turns)
 
     @parameterized(kind=["HTTP", "S3"])
     def track_memory(self, _kind: str) -> float:
-        here, there = multiprocessing.Pipe()
-        arguments = (self.url, self.directory / "ours", self.options, there)
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=measure, args=arguments)
-        process.start()
-        peak: int = here.recv()
-        process.join()
-        return peak / 2**20
+        return self.measured(ours)[1] / 2**20
