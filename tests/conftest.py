@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 import zarr.storage
 from hypothesis import HealthCheck, Phase, settings
 
+from tests import forks
 from tests.helpers import cluster
 from tests.servers import S3, S3Server, Site, s3_server, site
 
@@ -38,6 +41,13 @@ settings.load_profile(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Hear of Ctrl-C also where a script has started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a plate that no test changes."""
@@ -57,6 +67,13 @@ def client() -> Iterator[Client]:
     """Give a cluster of two processes, which gives a task up that has killed two."""
     with cluster(allowed_failures=1, set_as_default=False) as client:
         yield client
+
+
+@pytest.fixture
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have new processes be copies of one, as each would take seconds to import what it needs."""
+    copies = forks.context()
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: copies)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from zarr.abc.store import Store
 from zarr.core.buffer import cpu
 from zarr.storage import MemoryStore, WrapperStore
 
+from tests import forks
+
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
@@ -570,15 +572,21 @@ def served(
 
 
 @contextmanager
-def cluster(*, allowed_failures: int, set_as_default: bool) -> Iterator[Client]:
+def cluster(
+    *, allowed_failures: int = 3, set_as_default: bool = True, threads: int = 1
+) -> Iterator[Client]:
     """Start a cluster of two processes on this machine."""
     import dask
     from distributed import Client, LocalCluster
 
+    settings = {
+        "distributed.scheduler.allowed-failures": allowed_failures,
+        "distributed.worker.multiprocessing-method": forks.context().get_start_method(),
+    }
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        dask.config.set(settings),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+            n_workers=2, threads_per_worker=threads, processes=True, dashboard_address=":0"
         ) as started,
         Client(started, set_as_default=set_as_default) as client,
     ):

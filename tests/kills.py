@@ -1,6 +1,6 @@
 """Writes that are killed at any moment, what is there then, and what resuming them makes of it.
 
-The tests kill a few; more are killed by `python tests/kills.py --kills 50 --what fresh`.
+The tests kill a few; more are killed by `python -m tests.kills --kills 50 --what fresh`.
 
 A write runs in a process of its own. That is killed (`SIGKILL`) after a random time, or at a random
 one of all its operations on files: those of `unlink`, `mkdir`, `rename` and of opening to write,
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -34,6 +33,7 @@ import xarray as xr
 import xarray_omezarr.accessor
 import xarray_omezarr.ensembles
 import xarray_omezarr.regions  # noqa: F401
+from tests import forks
 from xarray_omezarr import OmeZarrError, OmeZarrWarning, upgrade
 
 if TYPE_CHECKING:
@@ -364,12 +364,6 @@ class Expected:
 
 # ── killing ──────────────────────────────────────────────────────────────────────────────────────
 
-CONTEXT = multiprocessing.get_context("forkserver")
-# What a write imports, as far as it is installed; no module of this starts a thread.
-CONTEXT.set_forkserver_preload(
-    ["dask.array", "distributed", "pint", "s3fs", "zarrs", "xarray_omezarr.regions"]
-)
-
 EVENTS = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir"}
 
 
@@ -426,8 +420,9 @@ def run(
     count, seconds
         The operations of a write that was finished, else None; the time it took.
     """
-    mine, other = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_write, args=(name, where, how, last, other))
+    context = forks.context()
+    mine, other = context.Pipe(duplex=False)
+    process = context.Process(target=_write, args=(name, where, how, last, other))
     process.start()
     other.close()
     count, began = None, time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from tests import forks
 from tests.helpers import opened, pixels
 from tests.plating import put_wells
 
@@ -105,15 +105,9 @@ def means(paths: Sequence[str] = FIELDS) -> list[float]:
     return [picture(path).mean() for path in paths]
 
 
-_FORKS = multiprocessing.get_context("forkserver")
-
-
-_FORKS.set_forkserver_preload(["tests.screening", "zarr", "skimage.measure", "dask.array"])
-
-
 def killed(work: Callable[..., None], *args: object) -> None:
     """Run something in a process that is killed on its way."""
-    process = _FORKS.Process(target=work, args=args)
+    process = forks.context().Process(target=work, args=args)
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["threads", "processes", "cluster"])
 def test_every_field_is_segmented_and_measured(
     plate: Path, tmp_path: Path, kind: str, client: Client
@@ -75,6 +76,7 @@ def test_the_measuring_of_the_package(plate: Path, kind: str, client: Client) ->
     np.testing.assert_allclose(table["mean_0"], expected["intensity_mean"], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_a_function_without_a_name(template: Path, kind: str) -> None:
     factor = 2

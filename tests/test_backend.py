@@ -30,6 +30,7 @@ from tests.helpers import (
     VERSIONS,
     Sample,
     WatchedStore,
+    cluster,
     memory_of,
     multiscales,
     opened,
@@ -373,32 +374,26 @@ def test_pickles(source: Place, sample: Sample, chunks: Option) -> None:
     xr.testing.assert_identical(copied["1"].to_dataset().load(), sample.dataset(1))
 
 
-def test_process_pool(sample: Sample) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        loaded = pool.submit(operator.methodcaller("load"), opened(sample.store, level=1)).result()
-        handed_back = pool.submit(
-            functools.partial(xr.open_dataset, engine="omezarr", level=1),
-            sample.store,
-        ).result()
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_process_pool(sample: Sample, pool: ProcessPoolExecutor) -> None:
+    loaded = pool.submit(operator.methodcaller("load"), opened(sample.store, level=1)).result()
+    handed_back = pool.submit(
+        functools.partial(xr.open_dataset, engine="omezarr", level=1),
+        sample.store,
+    ).result()
     xr.testing.assert_identical(loaded, sample.dataset(1))
     assert not handed_back.image.variable._in_memory
     xr.testing.assert_identical(handed_back.load(), sample.dataset(1))
 
 
 def test_distributed(tmp_path: Path) -> None:
-    from distributed import Client, LocalCluster
-
     sample = put_sample(tmp_path / "source")
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with cluster() as client:
         loaded = client.submit(operator.methodcaller("load"), opened(tmp_path / "source")).result()
         chunked = opened(tmp_path / "source", chunks={})
         total = chunked.image.sum().compute().item()

@@ -27,7 +27,7 @@ SHAPE = (24, 160, 200)
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with cluster(allowed_failures=10, set_as_default=True) as client:
+    with cluster(allowed_failures=10) as client:
         yield client
 
 
@@ -109,6 +109,7 @@ def test_labels_and_a_bar_on_a_cluster(
     assert files(tmp_path / "cluster") == files(tmp_path / "threads")
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["numpy", "dask"])
 def test_processes_write_the_same_bytes(tmp_path: Path, kind: str) -> None:
     array = image(pixels())

@@ -155,6 +155,7 @@ def deadly(ds: xr.Dataset, marker: str) -> tuple[pd.DataFrame, xr.DataArray]:
     return segment(ds)
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["processes", "cluster"])
 def test_a_worker_that_is_killed_changes_nothing(
     plate: Path, tmp_path: Path, kind: str, client: Client
@@ -174,6 +175,7 @@ def test_a_worker_that_is_killed_changes_nothing(
     check_labels(plate)
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["processes", "cluster"])
 def test_a_field_that_kills_its_workers_is_a_failure(
     plate: Path, tmp_path: Path, kind: str, client: Client
@@ -209,6 +211,7 @@ class Bomb:
         return str, ("never",)
 
 
+@pytest.mark.usefixtures("_forked")
 @pytest.mark.parametrize("kind", ["processes", "cluster"])
 def test_a_worker_that_is_killed_when_its_label_image_is_written(
     plate: Path, tmp_path: Path, kind: str, client: Client

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("what", kills.SCENARIOS)
 def test_killed_at_any_operation(tmp_path: Path, what: str) -> None:
-    """`python tests/kills.py` kills more often."""
+    """`python -m tests.kills` kills more often."""
     for told, error in kills.trials(what, tmp_path, kills=5, kind="operation"):
         assert error is None, f"{told}: {error}"
 

@@ -33,6 +33,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore, ZipStore
 import xarray_omezarr
 from tests.helpers import (
     axis,
+    cluster,
     image,
     opened,
     pixels,
@@ -690,18 +691,23 @@ def test_copies(large: tuple[xr.Dataset, int]) -> None:
     assert int(copies[3].image.sum()) == expected
 
 
+@pytest.fixture(scope="module", params=["spawn", "forkserver"])
+def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPoolExecutor]:
+    if request.param not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {request.param} here")
+    context = multiprocessing.get_context(request.param)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("maker", MAKERS)
-@pytest.mark.parametrize("way", ["spawn", "forkserver"])
 def test_other_processes(
-    large: tuple[xr.Dataset, int], tmp_path: Path, way: str, maker: str
+    large: tuple[xr.Dataset, int], tmp_path: Path, pool: ProcessPoolExecutor, maker: str
 ) -> None:
     """What was set here goes for what was opened here."""
-    if way not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {way} here")
     with made_by(maker):
         ds = opened(tmp_path / "large", cache=False)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(way)) as pool:
-        assert pool.submit(total, ds).result() == total(ds)
+    assert pool.submit(total, ds).result() == total(ds)
     assert total(ds)[0] == large[1]
 
 
@@ -745,13 +751,8 @@ print(int(xr.open_dataset(sys.argv[2], engine="omezarr").image.sum()))
 
 
 def test_workers_of_a_cluster(large: tuple[xr.Dataset, int], tmp_path: Path) -> None:
-    from distributed import Client, LocalCluster
-
     ds, expected = large
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with cluster(threads=2) as client:
         assert client.submit(total, ds).result() == (expected, total(ds)[1])
         chunked = opened(tmp_path / "large", chunks={})
         assert int(chunked.image.sum()) == expected

@@ -673,8 +673,8 @@ def shape(files: Document, *sizes: int) -> None:
 
 
 def many_channels(files: Document) -> None:
-    shape(files, 10**6, 12, 10)
-    attributes_of(files)["omero"]["channels"] = [{"label": "GFP", "color": "00FF00"}] * 10**6
+    shape(files, 10**5, 12, 10)
+    attributes_of(files)["omero"]["channels"] = [{"label": "GFP", "color": "00FF00"}] * 10**5
 
 
 def wrong_channels(files: Document) -> None:

@@ -13,7 +13,7 @@ import zarr
 from obstore.store import MemoryStore as ObjectsInMemory
 from zarr.storage import MemoryStore, ObjectStore
 
-from tests import kills
+from tests import forks, kills
 from xarray_omezarr import (
     OmeZarrError,
     OmeZarrWarning,
@@ -920,9 +920,10 @@ def _add_wells(
 
 
 def _by_processes(count: int, target: str, columns: int, options: Options) -> list[str]:
-    barrier = kills.CONTEXT.Barrier(count)
+    context = forks.context()
+    barrier = context.Barrier(count)
     started = [
-        kills.CONTEXT.Process(target=_add_wells, args=(number, target, columns, options, barrier))
+        context.Process(target=_add_wells, args=(number, target, columns, options, barrier))
         for number in range(count)
     ]
     for process in started:

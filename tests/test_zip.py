@@ -221,6 +221,7 @@ def test_takes_no_more_memory_or_space(tmp_path: Path) -> None:
     assert peak < 2**25
 
 
+@pytest.mark.usefixtures("_forked")
 def test_dask_that_is_computed_later(tmp_path: Path) -> None:
     path = tmp_path / "image.ozx"
     task: Any = image().chunk(y=16).omezarr.to_zarr(path, compute=False, chunks=16)

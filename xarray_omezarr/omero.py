@@ -118,8 +118,9 @@ def fitting(
         )
         return ()
     labels = distinct_labels([channel.label for channel in channels])
-    if labels != [channel.label for channel in channels]:
-        warn(f"{place}: channels of the same label were made distinct: {labels!r:.200}")
+    if labels == [channel.label for channel in channels]:
+        return channels
+    warn(f"{place}: channels of the same label were made distinct: {labels!r:.200}")
     return tuple(
         replace(channel, label=label) for channel, label in zip(channels, labels, strict=True)
     )

@@ -178,13 +178,14 @@ class Rasters:
         where = image.channel_axis
         along = None if where is None else (array.shape[where], chunks[image.dims[where]])
         about = (image.channels, image.dims, where, along)
-        if about not in self._channels:
+        along_channels = self._channels.get(about)
+        if along_channels is None:
             made = coordinates.channel_coordinates_of(
                 image, array.shape, place=place.name, warn=warn
             )
             kept = {name: coord for name, coord in made.items() if name not in self._dropped}
-            self._channels[about] = self._shared(kept, chunks)
-        return [*found, self._channels[about]]
+            along_channels = self._channels[about] = self._shared(kept, chunks)
+        return [*found, along_channels]
 
     def _count(self, size: int, place: Place) -> None:
         self._positions += size
