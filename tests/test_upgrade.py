@@ -451,6 +451,26 @@ def test_a_target_gets_what_would_be_in_place(kind: str, tmp_path: Path) -> None
         upgrade(tmp_path / "a", tmp_path / "a" / "inner", version="0.4")
 
 
+def test_a_copy_that_was_interrupted_is_gone_on_with(memory: MemoryStore) -> None:
+    put_image(memory)
+    target = MemoryStore()
+    with pytest.raises(OmeZarrError, match="the same call goes on with it"):
+        upgrade(memory, WatchedStore(target, hook=failing_after(6)), version="0.5")
+    with pytest.raises(OmeZarrError, match=r"unfinished upgrade.*the same call goes on with it"):
+        opened(target)
+    with pytest.raises(OmeZarrError, match="is not this one; they differ in the version"):
+        upgrade(memory, target, version="0.6")
+    watched = WatchedStore(target)
+    upgrade(memory, watched, version="0.5")
+    assert opened(target).identical(opened(memory))
+    anew = WatchedStore(MemoryStore())
+    upgrade(memory, anew, version="0.5")
+    rest, whole = (
+        [method for method, _ in one.log.requests].count("set") for one in (watched, anew)
+    )
+    assert rest < whole
+
+
 # ── what goes wrong on the way ───────────────────────────────────────────────────────────────────
 
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-
-from zarr.abc.store import Store
-from zarr.storage import WrapperStore
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.wrappers import Wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
-    from zarr.abc.store import ByteRequest
+    from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
 
     T = TypeVar("T")
@@ -72,7 +70,7 @@ class Budget:
             raise OverBudgetError(msg)
 
 
-class BudgetedStore(WrapperStore[Store]):
+class BudgetedStore(Wrapper):
     """A store that is asked for no more than a budget allows.
 
     Parameters
@@ -92,13 +90,6 @@ class BudgetedStore(WrapperStore[Store]):
     def _with_store(self, store: Store) -> Self:
         return type(self)(store, self._budget)
 
-    def __str__(self) -> str:
-        return str(self._store)
-
-    @property
-    def _supports_sync_io(self) -> bool:
-        return False  # newer releases of Zarr would go round the methods below
-
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
@@ -109,17 +100,9 @@ class BudgetedStore(WrapperStore[Store]):
             self._found.add(key)
         return found
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Read parts of objects, each within the budget."""
-        reads = (self.get(key, prototype, part) for key, part in key_ranges)
-        return list(await asyncio.gather(*reads))
-
     def get_ranges(self, *args: Any, **limits: Any) -> Any:  # noqa: ANN401 - of newer releases
-        """Read parts of an object by `get`: those that touch as one, and nothing between others."""
-        given = {name: value for name, value in limits.items() if value is not None}
-        return cast("Any", Store).get_ranges(self, *args, **{**given, "max_gap_bytes": 0})
+        """Read parts of an object: those that touch as one, and nothing between others."""
+        return super().get_ranges(*args, **{**limits, "max_gap_bytes": 0})
 
     async def exists(self, key: str) -> bool:
         """Say whether something is there; what was there once is not looked for again."""

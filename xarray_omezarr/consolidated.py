@@ -11,18 +11,17 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
-from zarr.storage import WrapperStore
 
 from xarray_omezarr.documents import METADATA_FILES, join
 from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.wrappers import Wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from zarr.abc.store import ByteRequest
+    from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
 
     Documents = Mapping[str, Any]
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _V2_FILE = ".zmetadata"
 
 
-class ConsolidatedStore(WrapperStore[Store]):
+class ConsolidatedStore(Wrapper):
     """A store whose metadata are those of one file, which is read when the first are asked for.
 
     Parameters
@@ -54,13 +53,6 @@ class ConsolidatedStore(WrapperStore[Store]):
 
     def _with_store(self, store: Store) -> Self:
         return type(self)(store)
-
-    def __str__(self) -> str:
-        return str(self._store)
-
-    @property
-    def _supports_sync_io(self) -> bool:
-        return False  # newer releases of Zarr would go round `get`
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from xarray_omezarr import chunked, copies, dialects, documents, formats, spec
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.recodings import Recoding
 
 if TYPE_CHECKING:
@@ -56,11 +55,6 @@ class Work:
         groups = [group for group, _ in self.groups]
         other = [group for group in groups if group.zarr_format != self.zarr_format]
         return next(iter((other if self.zarr_format == spec.V2 else []) or groups), None)
-
-
-def warn(message: str) -> None:
-    """Warn of an assumption that becomes a fact."""
-    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())
 
 
 def plan(
@@ -115,7 +109,7 @@ def plan(
             f"{place.name} holds what version {version} has no words for; nothing was changed:\n  "
             + "\n  ".join(lost[:_TOLD])
             + more
-            + "\nlossy=True (--lossy) drops it."
+            + "\nlossy=True drops it."
         )
         raise OmeZarrError(msg)
     return Work(version or _declared(groups), tuple(changed), tuple(steps))
@@ -210,6 +204,11 @@ def array_files(work: Work) -> dict[str, Mapping[str, Any]]:
         if zarr_format == spec.V2 and step.array.attributes:
             files[join(path, ".zattrs")] = step.array.attributes
     return files
+
+
+def files(work: Work) -> dict[str, Mapping[str, Any]]:
+    """Give all metadata files that come of it, by their paths below the root."""
+    return array_files(work) | group_files(work.groups, work.zarr_format)
 
 
 def batches(work: Work) -> Iterator[list[tuple[Group, Mapping[str, Any]]]]:

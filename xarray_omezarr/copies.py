@@ -70,13 +70,13 @@ def list_keys(place: Place) -> list[str]:
     return keys
 
 
-def copy_keys(source: Place, target: Place, names: Mapping[str, str], size: int) -> None:
-    """Copy objects as they are.
+def copy_keys(place: Place, names: Mapping[str, str], size: int) -> None:
+    """Copy objects to other keys, as they are.
 
     Parameters
     ----------
-    source, target
-        The groups that they are below; they may be the same one.
+    place
+        The group that they are below.
     names
         The key of each, with the one that it gets; what is not there is left out.
     size
@@ -85,13 +85,12 @@ def copy_keys(source: Place, target: Place, names: Mapping[str, str], size: int)
     flight = max(1, min(storage.REQUESTS, _FLIGHT // max(size, 1)))
 
     async def copy(key: str, new: str) -> None:
-        value = await source.store.get(source.key(key), default_buffer_prototype())
+        value = await place.store.get(place.key(key), default_buffer_prototype())
         if value is not None:
-            await target.store.set(target.key(new), value)
+            await place.store.set(place.key(new), value)
 
     async def copy_all() -> None:
-        await source.store._ensure_open()  # noqa: SLF001
-        await target.store._ensure_open()  # noqa: SLF001
+        await place.store._ensure_open()  # noqa: SLF001
         pairs = iter(names.items())
         while some := list(itertools.islice(pairs, flight)):
             await asyncio.gather(*(copy(key, new) for key, new in some))

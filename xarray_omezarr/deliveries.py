@@ -27,8 +27,7 @@ from xarray_omezarr import (
     stores,
     transaction,
 )
-from xarray_omezarr.conversion import warn
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,12 +37,13 @@ if TYPE_CHECKING:
     from xarray_omezarr.stores import Place
 
     #: What is done, as messages and journals call it.
-    What = Literal["download", "conversion"]
+    What = Literal["download", "conversion", "upgrade"]
 
 #: What says that somebody writes to a hierarchy.
-_BUSY = (storage.JOURNAL, storage.UPDATES, ".omezarr-upgrade.json", storage.DOWNLOAD)
-#: What to do, in place of what was not possible.
-_DO = {"download": "Download", "conversion": "Convert"}
+_BUSY = (storage.JOURNAL, storage.UPDATES, storage.UPGRADE, storage.DOWNLOAD)
+#: What to do, in place of what was not possible; and what goes on with what was interrupted.
+_DO = {"download": "Download", "conversion": "Convert", "upgrade": "Write"}
+_ON = {"download": "resume=True", "conversion": "resume=True", "upgrade": "the same call"}
 
 
 @dataclass(frozen=True)
@@ -112,19 +112,15 @@ def check_apart(source: Place, target: Place, what: What) -> None:
     one, other = stores.disk_of(source.store), stores.disk_of(target.store)
     if one is not None and other is not None:
         inside = (other / target.path).resolve().is_relative_to((one / source.path).resolve())
+    elif source.store is target.store or source.store == target.store:
+        inside = f"{target.path}/".startswith(f"{source.path}/".lstrip("/"))
     else:
-        same = source.store is target.store or (
-            source.name.partition("://")[0] == target.name.partition("://")[0]
-            and source.owned
-            and target.owned
-            and f"{target.name}/".startswith(f"{source.name}/")
-        )
-        inside = same and (
-            source.store is not target.store
-            or f"{target.path}/".startswith(f"{source.path}/".lstrip("/"))
-        )
+        inside = source.owned and target.owned and f"{target.name}/".startswith(f"{source.name}/")
     if inside:
-        msg = f"{target.name} lies within {source.name}. {_DO[what]} to a path outside of it."
+        or_so = "; or leave the target out, to change it in place" if what == "upgrade" else ""
+        msg = (
+            f"{target.name} lies within {source.name}. {_DO[what]} to a path outside of it{or_so}."
+        )
         raise OmeZarrError(msg)
 
 
@@ -319,7 +315,7 @@ def _height(key: str) -> tuple[int, bool]:
 @contextmanager
 def _told(target: Place, what: What) -> Iterator[None]:
     """Say of what goes wrong how it is gone on with."""
-    way = "What has been written is kept: resume=True goes on with it."
+    way = f"What has been written is kept: {_ON[what]} goes on with it."
     try:
         yield
     except OmeZarrError as error:

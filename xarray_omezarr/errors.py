@@ -7,8 +7,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from xarray_omezarr import redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 #: A message longer than this was filled by a file; its beginning and its end say enough.
 _LONGEST, _END, _MOST = 4000, 500, 8000
@@ -20,14 +27,6 @@ _COMMANDS = re.compile(
 
 #: Packages whose lines tell a user nothing: this one, and the one that it is called by.
 _INSIDE = ("xarray_omezarr", "xarray")
-
-
-def stacklevel() -> int:
-    """Give the `stacklevel` of a warning that shows the line by which the package was called."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _shown(message: str) -> str:
@@ -70,3 +69,44 @@ class OmeZarrWarning(UserWarning):
 
     def __str__(self) -> str:
         return _shown(UserWarning.__str__(self))
+
+
+# ── who is told ──────────────────────────────────────────────────────────────────────────────────
+
+#: Whoever is told, in this thread, in place of whoever hears warnings.
+_HEARING: ContextVar[Callable[[str], object] | None] = ContextVar("_HEARING", default=None)
+
+
+def warn(message: str) -> None:
+    """Tell of an assumption, or of what could not be kept."""
+    hearing = _HEARING.get()
+    if hearing is None:
+        warnings.warn(message, OmeZarrWarning, stacklevel=_stacklevel())
+    else:
+        hearing(message)
+
+
+def _stacklevel() -> int:
+    """Give the `stacklevel` of a warning that shows the line by which the package was called."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+@contextmanager
+def telling(whom: Callable[[str], object]) -> Iterator[None]:
+    """Tell somebody of what there is to warn of, in this thread alone: `warnings` knows none."""
+    token = _HEARING.set(whom)
+    try:
+        yield
+    finally:
+        _HEARING.reset(token)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what there is to warn of, in this thread."""
+    messages: list[str] = []
+    with telling(messages.append):
+        yield messages

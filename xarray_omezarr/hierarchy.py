@@ -23,7 +23,7 @@ from xarray_omezarr.documents import join
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from xarray_omezarr.model import Image
     from xarray_omezarr.stores import Place
@@ -150,6 +150,18 @@ def walk(
                     further[child] = _both(further.get(child), one)
         waiting = {path: one for path, one in further.items() if path not in seen and wanted(path)}
     return [_complete(place, group, arrays, warn) for group in groups]
+
+
+def check(place: Place, kinds: Iterable[str | None]) -> None:
+    """Check that there is a hierarchy, by the kinds of groups that were found.
+
+    Raises
+    ------
+    OmeZarrError
+        Where there is no group, or none that OME-Zarr names.
+    """
+    if not any(kinds):
+        raise storage.nothing_there(place)
 
 
 def _both(one: _Candidate | None, other: _Candidate) -> _Candidate:

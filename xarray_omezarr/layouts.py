@@ -20,12 +20,12 @@ from xarray_omezarr import (
     plates,
     relations,
     spec,
-    write,
 )
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.members import FIELD
 from xarray_omezarr.model import Image
 from xarray_omezarr.plates import FieldEntry, Plate, Series, Well
+from xarray_omezarr.works import grid_below, prepare, prepare_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from xarray_omezarr.stream import Work
-    from xarray_omezarr.write import Grid, Options
+    from xarray_omezarr.works import Grid, Options
 
 #: Where the label images of an image are.
 _LABELS = "labels"
@@ -76,11 +76,11 @@ class Content:
         name = title if isinstance(title, str) else None
         if len(self.levels) > 1:
             arrays = [level[self.variable] for level in self.levels]
-            return write.prepare_levels(arrays, self.labels, options, name)
+            return prepare_levels(arrays, self.labels, options, name)
         (dataset,) = self.levels
         coordinates.warn_of_others(dataset, [self.variable, *self.names])
-        works = write.prepare(self.array, dataset, self.names, options, name)
-        return works, write.grid_below(works[0], options)
+        works = prepare(self.array, dataset, self.names, options, name)
+        return works, grid_below(works[0], options)
 
 
 @dataclass(frozen=True)
@@ -370,16 +370,16 @@ def _content(node: xr.DataTree, key: str) -> Content | None:
         return Content((with_labels(node.to_dataset(), node, key),), variable=key)
     if not any(key in child.data_vars for child in node.children.values()):
         return None
-    levels = write.tree_levels(node, key)
+    levels = tree_levels(node, key)
     if len(levels) == 1:
         return Content((with_labels(levels[0], node, key),), variable=key)
-    return Content(tuple(levels), write.tree_labels(node), variable=key)
+    return Content(tuple(levels), tree_labels(node), variable=key)
 
 
 def with_labels(dataset: xr.Dataset, node: xr.DataTree, key: str) -> xr.Dataset:
     """Add the label images below a node to the only level of its image."""
     pixels = dataset[key]
-    for name, levels in write.tree_labels(node).items():
+    for name, levels in tree_labels(node).items():
         label = levels[0]
         sizes = {dim: label.sizes[dim] for dim in label[name].dims}
         # An axis of length 1, along which the image is longer, says that the labels hold for all.
@@ -405,3 +405,52 @@ def with_labels(dataset: xr.Dataset, node: xr.DataTree, key: str) -> xr.Dataset:
         table = label.drop_vars([name, *(n for n in label.coords if n in dataset.coords)])
         dataset = dataset.assign({name: variable}).merge(table, compat="override")
     return dataset
+
+
+# ── the levels of an image ───────────────────────────────────────────────────────────────────────
+
+
+def tree_levels(tree: xr.DataTree, image: str | None) -> list[xr.Dataset]:
+    """Collect the levels of a tree, the finest first; empty ones are dropped with a warning."""
+    key = image or coordinates.IMAGE
+    levels = levels_below(tree, key)
+    if not levels:
+        msg = (
+            f"The tree has no levels: expected children '0', '1', … with a variable '{key}', "
+            f"found {', '.join(tree.children) or 'none'}."
+        )
+        raise OmeZarrError(msg)
+    return _filled(levels, key)
+
+
+def tree_labels(tree: xr.DataTree) -> dict[str, list[xr.Dataset]]:
+    """Collect the label images of a tree, by name, with their levels and their tables."""
+    if "labels" not in tree.children:
+        return {}
+    labels = {}
+    for name, node in tree.children["labels"].children.items():
+        levels = levels_below(node, name)
+        if levels:
+            filled = _filled(levels, name)
+            # Coordinates of the table are inherited by the levels, its variables are not.
+            filled[0] = filled[0].assign(node.to_dataset().data_vars)
+            labels[str(name)] = filled
+    return labels
+
+
+def levels_below(tree: xr.DataTree, key: str) -> dict[str, xr.Dataset]:
+    """Give the levels that the nodes of a tree are, by their names, the finest first."""
+    nodes = [node for node in tree.children.values() if key in node.data_vars]
+    if all(str(node.name).isdecimal() for node in nodes):
+        nodes.sort(key=lambda node: int(str(node.name)))
+    return {str(node.name): node.to_dataset(inherit=True) for node in nodes}
+
+
+def _filled(levels: Mapping[str, xr.Dataset], key: str) -> list[xr.Dataset]:
+    empty = [name for name, level in levels.items() if not level[key].size]
+    if len(empty) == len(levels):
+        msg = f"All levels of '{key}' are empty: there is nothing to write. Select a larger region."
+        raise OmeZarrError(msg)
+    if empty:
+        warn(f"Levels of '{key}' without a pixel are left out: {', '.join(empty)}.")
+    return [level for name, level in levels.items() if name not in empty]

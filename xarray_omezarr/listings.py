@@ -55,7 +55,7 @@ def entries(place: Place) -> dict[str, Entry] | None:
         disk, as "../file" does; or the store fails.
     """
     store: Any = place.store
-    inner: Any = store._store if isinstance(store, RemoteStore) else store  # noqa: SLF001 - that is how wrappers delegate
+    inner: Any = store.wrapped if isinstance(store, RemoteStore) else store
     if not store.supports_listing or (isinstance(inner, FsspecStore) and is_http(inner.fs)):
         return None
     if type(inner) is LocalStore:
@@ -67,6 +67,7 @@ def entries(place: Place) -> dict[str, Entry] | None:
         except OmeZarrPermissionError:
             # Who may read the objects of a bucket may often not list them.
             return None
+        found = _without_markers(found)
     for key in found:
         if not spec.leads_below(key):
             msg = f"{place.name} holds {key!r:.80}, which leads out of it. Remove or rename that."
@@ -87,7 +88,7 @@ def _below(root: Path, place: Place) -> Iterator[tuple[str, Entry]]:
         folder = f"{whole}/{prefix}" if prefix else whole
         try:
             found = list(os.scandir(folder))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         for one in found:
             key = f"{prefix}/{one.name}" if prefix else one.name
@@ -125,7 +126,7 @@ async def _listed(store: Store, place: Place) -> dict[str, Entry]:
         getattr(store.fs, "sync_fs", store.fs).invalidate_cache()
         found = await store.fs._find(f"{store.path}/{place.path}".rstrip("/"), detail=True)  # noqa: SLF001 - its asynchronous side
         return {
-            name.strip("/").removeprefix(root).strip("/"): Entry(info["size"] or 0, _mark(info))
+            name.lstrip("/").removeprefix(root).lstrip("/"): Entry(info["size"] or 0, _mark(info))
             for name, info in found.items()
             if info["type"] == "file"
         }
@@ -143,6 +144,16 @@ async def _listed(store: Store, place: Place) -> dict[str, Entry]:
 
     sizes = await asyncio.gather(*(size(key) for key in keys))
     return {key[len(prefix) :]: Entry(n) for key, n in zip(keys, sizes, strict=True)}
+
+
+def _without_markers(found: dict[str, Entry]) -> dict[str, Entry]:
+    """Leave out the empty objects that consoles of object stores make a folder visible by."""
+    empty = {key for key, entry in found.items() if not entry.size}
+    if not empty:
+        return found
+    folders = {key[:i] for key in found for i, sign in enumerate(key) if sign == "/"}
+    markers = {key for key in empty if not key or key.endswith("/") or key in folders}
+    return {key: entry for key, entry in found.items() if key not in markers}
 
 
 def _mark(info: dict[str, Any]) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import copies, cuttings, documents, formats, spec, storage
-from xarray_omezarr.conversion import warn
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.freight import Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from xarray_omezarr.extracts import Extract
     from xarray_omezarr.hierarchy import Group
@@ -26,6 +25,50 @@ if TYPE_CHECKING:
 _MOST_CHUNKS = 2**28
 #: What else the specification has a name for ("OME/METADATA.ome.xml", bioformats2raw.layout).
 _XML = "METADATA.ome.xml"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is copied."""
+
+    objects: Callable[[], Iterator[Parcel]]
+    """All but metadata."""
+    count: int
+    """How many these are, at the most."""
+    largest: int
+    """How long an object may be of which the length is not known."""
+    metadata: Sequence[Parcel]
+    """The metadata that stay as they are."""
+    contents: object
+    """What tells the source from what it is once it was written to."""
+
+
+def manifest(
+    source: Place, listed: Mapping[str, Entry] | None, groups: Sequence[Group], part: Extract
+) -> Manifest:
+    """Say what is copied.
+
+    Parameters
+    ----------
+    source
+        Where it is.
+    listed
+        All that the source has, where it lists that.
+    groups
+        The groups of the source; without a list, they are what is known of it.
+    part
+        The part that is wanted.
+    """
+    if listed is not None:
+        objects, metadata = of_list(listed, part)
+        marks = {key: [entry.size, entry.mark] for key, entry in listed.items()}
+        return Manifest(lambda: iter(objects), len(objects), 0, metadata, marks)
+    named = Named(source, groups, part)
+    arrays = [array.metadata for group in groups for array in group.arrays]
+    about: list[Any] = [[group.path, dict(group.attributes)] for group in groups]
+    about += map(dict, arrays)
+    largest = max(map(copies.chunk_bytes, arrays), default=0)
+    return Manifest(named.objects, named.count, largest, named.metadata(), about)
 
 
 def _is_metadata(key: str) -> bool:

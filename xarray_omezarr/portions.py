@@ -5,27 +5,27 @@ What is a folder of this machine is read as files; anything else, by its store.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from zarr.abc.store import RangeByteRequest, Store
+from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import LocalStore, WrapperStore
+from zarr.storage import LocalStore
 
 from xarray_omezarr import spec, stores
 from xarray_omezarr.storage import reached
+from xarray_omezarr.wrappers import Wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from zarr.abc.store import ByteRequest
+    from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
 
     from xarray_omezarr.stores import Place
@@ -65,7 +65,7 @@ def inside(root: Path, key: str) -> Path | None:
     return found if found.is_relative_to(root) else None
 
 
-class ConfinedStore(WrapperStore[Store]):
+class ConfinedStore(Wrapper):
     """The folder of a hierarchy as a store in which no symbolic link leads out of it.
 
     What is elsewhere is not there.
@@ -85,13 +85,6 @@ class ConfinedStore(WrapperStore[Store]):
     def _with_store(self, store: Store) -> Self:
         return type(self)(store, self._root)
 
-    def __str__(self) -> str:
-        return str(self._store)
-
-    @property
-    def _supports_sync_io(self) -> bool:
-        return False  # newer releases of Zarr would go round the methods below
-
     def _holds(self, key: str) -> bool:
         return inside(self._root, key) is not None
 
@@ -100,18 +93,6 @@ class ConfinedStore(WrapperStore[Store]):
     ) -> Buffer | None:
         """Read something that is below the folder."""
         return await self._store.get(key, prototype, byte_range) if self._holds(key) else None
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Read parts of what is below the folder."""
-        reads = (self.get(key, prototype, part) for key, part in key_ranges)
-        return list(await asyncio.gather(*reads))
-
-    def get_ranges(self, *args: Any, **limits: Any) -> Any:  # noqa: ANN401 - of newer releases
-        """Read parts of something by `get`."""
-        given = {name: value for name, value in limits.items() if value is not None}
-        return cast("Any", Store).get_ranges(self, *args, **given)
 
     async def exists(self, key: str) -> bool:
         """Say whether something is there, below the folder."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ from xarray_omezarr import (
     stores,
     tables,
 )
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, telling, warn
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.picking import Budget, Resolution
 from xarray_omezarr.rasters import MOST_POSITIONS, Rasters
@@ -39,43 +37,22 @@ if TYPE_CHECKING:
 _MOST_TOLD = 8
 
 
-#: Whoever is told of findings in files, in this thread, instead of whoever hears warnings.
-_HEARING: ContextVar[list[str] | None] = ContextVar("_HEARING", default=None)
-
-
-def warn(message: str) -> None:
-    """Warn of one finding in a file."""
-    hearing = _HEARING.get()
-    if hearing is None:
-        warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())
-    else:
-        hearing.append(message)
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """Collect what there is to warn of, of this thread alone: `warnings` knows no threads."""
-    messages: list[str] = []
-    token = _HEARING.set(messages)
-    try:
-        yield messages
-    finally:
-        _HEARING.reset(token)
-
-
 @contextmanager
 def strictly(strict: bool) -> Iterator[None]:  # noqa: FBT001 - the argument of that name
     """Make each warning an error, if that is asked for."""
     if not strict:
         yield
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", OmeZarrWarning)
-        try:
+    try:
+        with telling(_raised):
             yield
-        except OmeZarrWarning as warning:
-            msg = f"{warning}. Without strict=True it can be opened nevertheless."
-            raise OmeZarrError(msg) from warning
+    except OmeZarrWarning as warning:
+        msg = f"{warning}. Without strict=True it can be opened nevertheless."
+        raise OmeZarrError(msg) from warning
+
+
+def _raised(message: str) -> None:
+    raise OmeZarrWarning(message)
 
 
 def open_level(

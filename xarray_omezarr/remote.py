@@ -14,9 +14,9 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.buffer import default_buffer_prototype
-from zarr.storage import FsspecStore, WrapperStore
+from zarr.storage import FsspecStore
 
 from xarray_omezarr.errors import (
     OmeZarrError,
@@ -24,10 +24,10 @@ from xarray_omezarr.errors import (
     OmeZarrPermissionError,
 )
 from xarray_omezarr.redaction import shown
+from xarray_omezarr.wrappers import Wrapper
 
 if TYPE_CHECKING:
     from collections.abc import (
-        AsyncGenerator,
         AsyncIterator,
         Awaitable,
         Callable,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from zarr.abc.store import ByteRequest
+    from zarr.abc.store import ByteRequest, Store
     from zarr.core.buffer import Buffer, BufferPrototype
 
     T = TypeVar("T")
@@ -199,7 +199,7 @@ def is_http(files: Any) -> bool:  # noqa: ANN401 - of any package
     return not {"http", "https"}.isdisjoint(np.atleast_1d(files.protocol))
 
 
-class RemoteStore(WrapperStore[Store]):
+class RemoteStore(Wrapper):
     """A store that says what is missing, what is denied and what has failed.
 
     Parameters
@@ -240,18 +240,9 @@ class RemoteStore(WrapperStore[Store]):
         return f"{type(self).__name__}({self.name})"
 
     @property
-    def wrapped(self) -> Store:
-        """The store itself."""
-        return self._store
-
-    @property
     def listed(self) -> Store:
         """What lists its objects with their sizes: servers of plain HTTP leave these out."""
         return self if self._http else self._store
-
-    @property
-    def _supports_sync_io(self) -> bool:
-        return False  # newer releases of Zarr would go round the methods below
 
     def _at(self, key: str) -> str:
         """Give a key as the store takes it: a name can be anything, a URL cannot."""
@@ -321,23 +312,6 @@ class RemoteStore(WrapperStore[Store]):
             return True
 
         return bool(await self._tried(key, read))
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        reads = (self.get(key, prototype, part) for key, part in key_ranges)
-        return list(await asyncio.gather(*reads))
-
-    def get_ranges(self, *args: Any, **limits: Any) -> Any:  # noqa: ANN401 - of newer releases
-        # Zarr's own way to it, by `get`.
-        given = {name: value for name, value in limits.items() if value is not None}
-        return cast("Any", Store).get_ranges(self, *args, **given)
-
-    async def _get_many(
-        self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
-    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
-        for key, prototype, part in requests:
-            yield key, await self.get(key, prototype, part)
 
     async def exists(self, key: str) -> bool:
         # Stores ask for more than this, and over HTTP they take a failure for an absence.

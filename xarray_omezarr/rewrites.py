@@ -30,13 +30,13 @@ from xarray_omezarr import (
     stores,
     transaction,
 )
-from xarray_omezarr.conversion import Work, warn
 from xarray_omezarr.deliveries import Delivered, Encoding, Job
 from xarray_omezarr.documents import join
 from xarray_omezarr.draft import Draft
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, warn
 from xarray_omezarr.freight import Parcel
 from xarray_omezarr.guess import is_archive, local_path
+from xarray_omezarr.plan import readable
 from xarray_omezarr.recodings import Recoding
 from xarray_omezarr.stores import Place
 
@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
 
-    from xarray_omezarr.conversion import ArrayStep
+    from xarray_omezarr.conversion import ArrayStep, Work
+    from xarray_omezarr.deliveries import What
     from xarray_omezarr.hierarchy import Group
+    from xarray_omezarr.listings import Entry
 
     Target = str | os.PathLike[str] | Store | zarr.Group
 
@@ -75,7 +77,7 @@ class Conversion:
         encoded = f"{self.encoded or 'no'} arrays encoded anew"
         kept = f"; {self.kept} of the files were there already" if self.kept else ""
         return (
-            f"{self.target}: version {self.version}, {self.files} files, {self.nbytes} bytes; "
+            f"{self.target}: version {self.version}, {self.files} files, {readable(self.nbytes)}; "
             f"{encoded}{kept}"
         )
 
@@ -200,6 +202,7 @@ def _archive(origin: Place, destination: Target) -> Path:
     if folder and path.resolve().is_relative_to((folder / origin.path).resolve()):
         msg = f"{path} lies within {origin.name}. Convert to a path outside of it."
         raise OmeZarrError(msg)
+    transaction.check_above(path)
     if path.exists() or path.is_symlink():
         msg = f"{path} exists; it was left untouched. Convert to another path."
         raise OmeZarrFileExistsError(msg)
@@ -212,58 +215,74 @@ def _archive(origin: Place, destination: Target) -> Path:
 def _planned(
     source: Place, target: Place, version: str | None, recoding: Recoding, *, lossy: bool
 ) -> tuple[Job, Work]:
+    disk = stores.disk_of(source.store)
+    if disk is not None and not disk.is_dir():
+        raise storage.nothing_there(source)
     listed = listings.entries(source)
     deliveries.check_idle(source, listed)
     # What is assumed of images when they are read is nothing to a copy.
     told = warn if version is not None else (lambda _: None)
     groups = hierarchy.walk(source, warn=told)
-    if not groups:
-        raise storage.nothing_there(source)
-    if not any(group.kind for group in groups):
-        msg = (
-            f"{source.name} is a Zarr group without OME-Zarr metadata; name a group below it that "
-            "is an image, a plate or a series."
-        )
-        raise OmeZarrError(msg)
+    hierarchy.check(source, (group.kind for group in groups))
     if is_archive(target.name):
         version = _packed(groups, version, target.name)
     work = conversion.plan(
         source, groups, version, lossy=lossy, reencode=False, inside=False, recoding=recoding
     )
-    part = extracts.Extract(dropped=_superseded(work), documents=_documents(work))
-    part.documents.update(_summaries(source, groups, work, part.documents))
-    if listed is None:
-        plan = manifests.Named(source, groups, part)
-        found, metadata, count = plan.objects, plan.metadata(), plan.count
-        about: Any = [[group.path, dict(group.attributes)] for group in groups]
-        about += [dict(array.metadata) for group in groups for array in group.arrays]
-    else:
-        parcels, metadata = manifests.of_list(listed, part)
-        found, count = (lambda: iter(parcels)), len(parcels)
-        about = {key: [entry.size, entry.mark] for key, entry in listed.items()}
+    files = conversion.files(work)
+    files |= _summaries(source, groups, work, files)
+    return job_of("conversion", source, target, listed, groups, work, files), work
+
+
+def job_of(  # noqa: PLR0917 - all of them say what is done
+    what: What,
+    source: Place,
+    target: Place,
+    listed: Mapping[str, Entry] | None,
+    groups: Sequence[Group],
+    work: Work,
+    files: Mapping[str, Mapping[str, Any]],
+) -> Job:
+    """Give the job that brings a hierarchy to another place, as what is planned.
+
+    Parameters
+    ----------
+    what
+        What messages call it.
+    source, target
+        Where it is, and where it goes.
+    listed
+        All that the source has, where it lists that.
+    groups
+        The groups of the source.
+    work
+        What becomes of them and of their arrays.
+    files
+        The metadata that are written, by their keys.
+    """
+    part = extracts.Extract(dropped=_superseded(work), documents=dict(files))
+    manifest = manifests.manifest(source, listed, groups, part)
     changed = {step.array.path: step for step in work.arrays if step.way != "described"}
     checks = transaction.checks_of(
         {
             "source": source.name,
             "version, chunks, shards or compressors": repr(sorted(part.documents.items())),
-            "contents of the source": repr(about),
+            "contents of the source": repr(manifest.contents),
         }
     )
-    sizes = (copies.chunk_bytes(a.metadata) for g in groups for a in g.arrays if listed is None)
-    job = Job(
-        "conversion",
+    return Job(
+        what,
         source,
         target,
         listed,
-        partial(_carried, found, changed),
-        count,
+        partial(_carried, manifest.objects, changed),
+        manifest.count,
         [_encoding(step) for step in changed.values() if step.way == "encoded"],
-        metadata,
+        manifest.metadata,
         part.documents,
-        max(sizes, default=0),
+        manifest.largest,
         checks,
     )
-    return job, work
 
 
 def _packed(groups: Sequence[Group], version: str | None, name: str) -> str | None:
@@ -284,10 +303,6 @@ def _superseded(work: Work) -> set[str]:
     paths = [group.path for group, _ in work.groups]
     paths += [step.array.path for step in work.arrays]
     return {join(path, file) for path in paths for file in documents.METADATA_FILES}
-
-
-def _documents(work: Work) -> dict[str, Mapping[str, Any]]:
-    return conversion.array_files(work) | conversion.group_files(work.groups, work.zarr_format)
 
 
 def _summaries(
@@ -418,8 +433,12 @@ def _pack(job: Job, work: Work, path: Path, *, bar: bool | None) -> Delivered:
         for key, content in head.items():
             storage.write_bytes(target, key, content)
         archive.finish()
-    except BaseException:
+    except BaseException as error:
         archive.abort()
+        if isinstance(error, OSError) and not isinstance(error, OmeZarrError):
+            # Of a full disk, it does not say which one.
+            msg = f"{path} could not be written, and nothing of it is left: {error}."
+            raise OmeZarrError(msg) from error
         raise
     return Delivered(len(list(archive.keys())), path.stat().st_size, 0)
 

@@ -123,7 +123,11 @@ def known_chunks(array: Any) -> dict[Any, np.ndarray[Any, Any]]:  # noqa: ANN401
     Each of them that is a task of its own makes dask's schedulers slower at every other one.
     """
     tasks = ((key, getattr(task, "value", task)) for key, task in dict(array.dask).items())
-    return {key: value for key, value in tasks if isinstance(value, np.ndarray)}
+    return {
+        key: value
+        for key, value in tasks
+        if isinstance(value, np.ndarray) and isinstance(key, tuple) and key[0] == array.name
+    }
 
 
 def are_cut(chunks: Chunks, tile: Sequence[int]) -> bool:

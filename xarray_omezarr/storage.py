@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,8 @@ from zarr.storage import LocalStore
 from xarray_omezarr import folders, nodes, spec
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.documents import METADATA, METADATA_FILES, join, load_json
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
-from xarray_omezarr.guess import local_path
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, warn
+from xarray_omezarr.guess import is_archive, local_path
 from xarray_omezarr.remote import UnreachedError, failure
 from xarray_omezarr.stores import disk_of, in_memory, keeps
 
@@ -46,6 +45,14 @@ JOURNAL = ".omezarr.json"
 UPDATES = ".omezarr-update.json"
 #: The file that says what is being downloaded, until it is.
 DOWNLOAD = ".omezarr-download.json"
+#: The file that says what an upgrade is about to do, until it is done.
+UPGRADE = ".omezarr-upgrade.json"
+#: What is brought to another place, as journals call it, and what goes on with it.
+_COPIES = {
+    "download": "Download it again: resume=True goes on with it.",
+    "conversion": "Convert it again: resume=True goes on with it.",
+    "upgrade": "Upgrade it again: the same call goes on with it.",
+}
 #: The folder of notes on which blocks of an unfinished write are written.
 RECORDS = ".omezarr"
 #: How often the removal of a folder is tried.
@@ -233,7 +240,7 @@ def tolerated(place: Place, v3: bytes | None, v2: bytes | None) -> Node | None:
     try:
         return node_of(place, v3, v2)
     except OmeZarrError as error:
-        warnings.warn(f"{error} The labels are left out.", OmeZarrWarning, stacklevel=4)
+        warn(f"{error} The labels are left out.")
         return None
 
 
@@ -248,8 +255,10 @@ def parse_json(content: bytes, place: Place, file: str) -> dict[str, Any]:
 
 
 def nothing_there(place: Place) -> OmeZarrError:
-    """Say what is there where there is no group of Zarr."""
-    journal, array, group, copied = read_bytes(place, JOURNAL, ".zarray", ".zgroup", DOWNLOAD)
+    """Say what is there where there is no group of Zarr, or none that says anything."""
+    journal, array, group, v3, copied = read_bytes(
+        place, JOURNAL, ".zarray", ".zgroup", METADATA[spec.V3], DOWNLOAD
+    )
     if journal is not None or copied is not None:
         return _unfinished(place, journal, copied or b"")
     if array is not None:
@@ -258,18 +267,37 @@ def nothing_there(place: Place) -> OmeZarrError:
         )
     children = list_children(place)
     inside = f" It holds {', '.join(children[:8])}." if children else ""
-    if group is not None:
-        return OmeZarrError(
-            f"{place.name} is a Zarr group without OME-Zarr metadata, not an image.{inside}"
+    if group is not None or v3 is not None:
+        listed = place.store.supports_listing
+        way = (
+            f"{inside} Name an image, a plate or a series in it by group=."
+            if children or not listed
+            else " There is nothing in it."
         )
-    if children or (place.owned and (path := local_path(place.name)) and path.exists()):
-        return OmeZarrFileNotFoundError(
-            f"{place.name} is no Zarr group: there is neither a zarr.json nor a .zattrs.{inside} "
+        return OmeZarrError(f"{place.name} is a Zarr group without OME-Zarr metadata.{way}")
+    path = local_path(place.name) if place.owned else None
+    return OmeZarrFileNotFoundError(_no_group(place.name, path, children, inside))
+
+
+def _no_group(name: str, path: Path | None, children: Sequence[str], inside: str) -> str:
+    """Say what there is, by the names of files alone."""
+    if children or (path is not None and path.is_dir()):
+        return (
+            f"{name} is no Zarr group: there is neither a zarr.json nor a .zattrs.{inside} "
             "Expected the folder of an OME-Zarr image. xarray_omezarr.find tells what is below."
         )
-    return OmeZarrFileNotFoundError(
-        f"There is nothing at {place.name}; expected the group of an OME-Zarr image. "
-        "Check the path, and the group, if one was given."
+    if path is not None and path.exists():
+        return (
+            f"{name} is a file; expected the folder or the zip archive of an OME-Zarr image. "
+            "xarray_omezarr.scale makes one of a TIFF, PNG or JPEG file."
+        )
+    above = () if path is None else path.parents
+    if archive := next((str(one) for one in above if one.is_file() and is_archive(one)), None):
+        rest = name.removeprefix(archive).strip("/")
+        return f"{archive} is an archive. Name it, and what is in it by group='{rest}'."
+    return (
+        f"There is nothing at {name}; expected the group of an OME-Zarr image. Check the path, and "
+        "the group, if one was given."
     )
 
 
@@ -293,11 +321,10 @@ def list_children(place: Place) -> list[str]:
 def _unfinished(place: Place, journal: bytes | None, copied: bytes) -> OmeZarrError:
     """Say what is under way at a place, by its journal; or by that of a copy."""
     if journal is None:
-        converted = b'"conversion"' in copied
-        what, way = ("conversion", "Convert") if converted else ("download", "Download")
+        what = next((one for one in _COPIES if f'"{one}"'.encode() in copied), "download")
         return OmeZarrError(
             f"{place.name} is an unfinished {what}: it was interrupted, or is still under way. "
-            f"{way} it again: resume=True goes on with it."
+            f"{_COPIES[what]}"
         )
     if b'"layout"' in journal:
         return OmeZarrError(

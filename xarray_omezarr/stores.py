@@ -22,7 +22,6 @@ from zarr.storage import (
     MemoryStore,
     ObjectStore,
     StorePath,
-    WrapperStore,
 )
 
 from xarray_omezarr import spec
@@ -35,6 +34,7 @@ from xarray_omezarr.guess import is_archive, local_path
 from xarray_omezarr.redaction import HIDDEN, secrets_in, shown
 from xarray_omezarr.remote import RemoteStore
 from xarray_omezarr.urls import asynchronous, file_system
+from xarray_omezarr.wrappers import innermost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -190,18 +190,16 @@ def in_mind(name: str) -> Place:
 
 def in_memory(store: Store) -> bool:
     """Say whether a store lives in this process, where no other can write to it."""
-    if isinstance(store, WrapperStore):
-        return in_memory(store._store)  # noqa: SLF001 - that is how wrappers delegate
-    return isinstance(store, (MemoryStore, Draft)) or (
-        isinstance(store, FsspecStore) and "memory" in np.atleast_1d(store.fs.protocol)
+    inner = innermost(store)
+    return isinstance(inner, (MemoryStore, Draft)) or (
+        isinstance(inner, FsspecStore) and "memory" in np.atleast_1d(inner.fs.protocol)
     )
 
 
 def disk_of(store: Store) -> Path | None:
     """Give the folder that a store is, if it is one."""
-    if isinstance(store, WrapperStore):
-        return disk_of(store._store)  # noqa: SLF001 - that is how wrappers delegate
-    return store.root if isinstance(store, LocalStore) else None
+    inner = innermost(store)
+    return inner.root if isinstance(inner, LocalStore) else None
 
 
 def keeps(place: Place) -> bool:

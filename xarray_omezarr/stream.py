@@ -648,11 +648,9 @@ def _graph(
     task, blocks
         The last task; and the keys of those that write blocks, with the bytes that these write.
     """
-    import dask
     from dask.delayed import Delayed
     from dask.highlevelgraph import HighLevelGraph
 
-    untyped: Any = dask
     delayed: Any = Delayed
     layer: dict[Any, Any] = {}
     dependencies = []
@@ -662,11 +660,9 @@ def _graph(
         name = f"omezarr-{job.target.owner}"
         names.append(f"{name}-job")
         layer[names[-1]] = job
-        data = [
-            untyped.optimize(source.data)[0] if source.chunks is not None else None
-            for source in work.sources
-        ]
-        dependencies += [array for array in data if array is not None]
+        data = [_chunked(source) for source in work.sources]
+        # What is in memory whole stays out of the graph: dask may or may not cull all of it.
+        dependencies += [a for a, known in data if a is not None and len(known) < a.npartitions]
         before: Any = []
         if not compute:
             before = f"{name}-begin"
@@ -674,8 +670,8 @@ def _graph(
         unclaimed: set[Hashable] = set()
         for number, step in enumerate(() if job.target.committed else work.plan.passes):
             handed = step.parts is not None
-            array = data[job.source(step)] if step.source is None and not handed else None
-            known = {} if array is None else sources.known_chunks(array)
+            lazy = step.source is None and not handed
+            array, known = data[job.source(step)] if lazy else (None, {})
             keys = []
             for index in range(step.blocks):
                 key = (name, number, index)
@@ -710,6 +706,17 @@ def _graph(
     layer[last] = (_call, finish, names, waits)
     graph = HighLevelGraph.from_collections(last, layer, dependencies=dependencies)
     return delayed(last, graph), blocks
+
+
+def _chunked(source: xr.Variable) -> tuple[Any, Mapping[Any, Array]]:
+    """Give an array of dask as it is read, and its chunks that are in memory; None for others."""
+    import dask
+
+    untyped: Any = dask
+    if source.chunks is None:
+        return None, {}
+    (array,) = untyped.optimize(source.data)
+    return array, sources.known_chunks(array)
 
 
 def _call(

@@ -7,7 +7,6 @@ then the arrays of all of these. What alike fields have in common is made once.
 from __future__ import annotations
 
 import math
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,10 +28,9 @@ from xarray_omezarr import (
     stores,
 )
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, telling, warn
 from xarray_omezarr.picking import Budget, NoFinerThan, Resolution
 from xarray_omezarr.rasters import Rasters
-from xarray_omezarr.read import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -302,20 +300,11 @@ class _Pile:
         if self.alone:
             yield
             return
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", OmeZarrWarning)
+        with telling(self.findings.noting(path, self.place_of(path).name)):
             try:
                 yield
             except OmeZarrError as error:
                 self.findings.refuse(error)
-        if not told:
-            return
-        note = self.findings.noting(path, self.place_of(path).name)
-        for one in told:
-            if issubclass(one.category, OmeZarrWarning):
-                note(str(one.message))
-            else:
-                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     def add(self, path: str, dataset: xr.Dataset) -> None:
         """Add a node; what two images have at one place is the first one's."""

@@ -4,7 +4,8 @@ Metadata only, wherever the other format of Zarr has names for how the chunks ar
 what is there stays readable at every moment: new metadata of arrays come first, then those of
 groups, from the leaves to the root; a single write (or, towards Zarr v2, the removal of a single
 file) makes a group the new version, and the old metadata go after that. A journal says what they
-are, so that whatever was interrupted is completed by the same call.
+are, so that whatever was interrupted is completed by the same call. To another place it is brought
+as `rewrites` does it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import (
+    conversion,
     copies,
-    documents,
+    deliveries,
     edits,
     formats,
     hierarchy,
+    listings,
+    rewrites,
     spec,
     storage,
     stores,
@@ -32,10 +36,9 @@ from xarray_omezarr.conversion import (
     batches,
     group_files,
     plan,
-    warn,
 )
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
@@ -48,8 +51,6 @@ if TYPE_CHECKING:
     from xarray_omezarr.hierarchy import Group
     from xarray_omezarr.stores import Place
 
-#: The file that says what an upgrade is about to do, until it is done.
-JOURNAL = ".omezarr-upgrade.json"
 #: What a journal lists by path: groups and arrays with the format they had, and the keys of chunks.
 _LISTS = ("formats", "arrays", "chunks")
 _KEYS = {(name, separator) for name in ("v2", "default") for separator in (".", "/")}
@@ -79,7 +80,8 @@ class Upgrade:
         }
         told = [f"{count} {how}" for how, count in counts.items() if count]
         arrays = f"; arrays: {', '.join(told)}" if told else ""
-        return f"{self.groups} groups are now version {self.version}{arrays}"
+        groups = "1 group is" if self.groups == 1 else f"{self.groups} groups are"
+        return f"{groups} now version {self.version}{arrays}"
 
 
 def upgrade(
@@ -145,28 +147,23 @@ def upgrade(
     place = stores.locate(store, storage_options=storage_options)
     journal: dict[str, Any] = {}
     if inside:
-        journal = _journal(place, {"version": version})
+        journal = _journal(place, version)
         if journal and _is_committed(place, journal):
             with _writable(store, place, storage_options) as writable:
                 _clean(writable, journal)
             return Upgrade(version, **journal["counts"])
     groups = hierarchy.walk(place, warn=warn, formats=journal.get("formats"))
-    if not groups:
-        raise storage.nothing_there(place)
-    if not any(group.kind for group in groups):
-        msg = (
-            f"{place.name} is a Zarr group without OME-Zarr metadata; name a group below it that "
-            "is an image, a plate or a series."
-        )
-        raise OmeZarrError(msg)
+    hierarchy.check(place, (group.kind for group in groups))
     work = plan(place, groups, version, lossy=lossy, reencode=reencode, inside=inside)
     if inside:
         with _writable(store, place, storage_options) as writable:
             _in_place(writable, work, resumed=bool(journal))
     else:
         other = stores.locate(target, write=True, storage_options=_options(target, storage_options))
-        _into(place, other, groups, work)
-        other.close()
+        try:
+            _elsewhere(place, other, groups, work)
+        finally:
+            other.close()
     place.close()
     return _report(work)
 
@@ -215,14 +212,14 @@ def _told(place: Place) -> Iterator[None]:
 
 def _in_place(place: Place, work: Work, *, resumed: bool) -> None:
     if not work.groups and not work.arrays:
-        storage.delete_files(place, (JOURNAL,) if resumed else ())
+        storage.delete_files(place, (storage.UPGRADE,) if resumed else ())
         return
     if resumed:
         storage.delete_keys(place.store, storage.leftovers(place, ""))
     journal = _entry(work)
-    storage.write_json(place, JOURNAL, journal)
+    storage.write_json(place, storage.UPGRADE, journal)
     for step in work.arrays:
-        _carry(place, place, step)
+        _carry(place, step)
     _replace(place, array_files(work))
     head = work.head
     for batch in batches(work):
@@ -263,20 +260,19 @@ def _entry(work: Work) -> dict[str, Any]:
     }
 
 
-def _journal(place: Place, expected: Mapping[str, Any]) -> dict[str, Any]:
+def _journal(place: Place, version: str) -> dict[str, Any]:
     """Read what an upgrade that was interrupted has left: paths below the root, nothing else."""
-    (content,) = storage.read_bytes(place, JOURNAL)
+    (content,) = storage.read_bytes(place, storage.UPGRADE)
     if content is None:
         return {}
-    found = storage.parse_json(content, place, JOURNAL)
-    for key, value in expected.items():
-        if found.get(key) != value:
-            msg = (
-                f"{place.name}: an upgrade ({key} {found.get(key)!r:.80}) was interrupted there. "
-                "Complete that one first, by the call that it was begun with."
-            )
-            raise OmeZarrError(msg)
-    where = f"{place.name}/{JOURNAL}"
+    found = storage.parse_json(content, place, storage.UPGRADE)
+    if found.get("version") != version:
+        msg = (
+            f"{place.name}: an upgrade (version {found.get('version')!r:.80}) was interrupted "
+            "there. Complete that one first, by the call that it was begun with."
+        )
+        raise OmeZarrError(msg)
+    where = f"{place.name}/{storage.UPGRADE}"
     if not _is_sound(found):
         msg = f"{where} is no journal of an upgrade: {found!r:.80}. If it is yours, rename it."
         raise OmeZarrError(msg)
@@ -324,7 +320,7 @@ def _clean(place: Place, journal: Mapping[str, Any]) -> None:
             storage.delete_files(place, [join(path, file) for file in files[zarr_format]])
     for path, (name, separator) in journal["chunks"].items():
         _delete_chunks(place.below(path), name, separator)
-    storage.delete_files(place, (JOURNAL,))
+    storage.delete_files(place, (storage.UPGRADE,))
 
 
 def _delete_chunks(place: Place, name: str, separator: str) -> None:
@@ -342,18 +338,18 @@ def _delete_chunks(place: Place, name: str, separator: str) -> None:
     storage.delete_files(place, [one for one in names if re.fullmatch(rf"{first}(\.\d+)+", one)])
 
 
-def _carry(source: Place, target: Place, step: ArrayStep) -> None:
+def _carry(place: Place, step: ArrayStep) -> None:
     """Bring the chunks of an array to where its new metadata look for them."""
-    array, inner = step.array, source.below(step.array.path)
+    array, inner = step.array, place.below(step.array.path)
     if step.way == "encoded":
         copies.encode(
-            copies.opened(source.store, source.key(array.path), array.metadata),
-            copies.opened(target.store, target.key(array.path), step.metadata),
+            copies.opened(place.store, place.key(array.path), array.metadata),
+            copies.opened(place.store, place.key(array.path), step.metadata),
         )
     elif step.way == "moved":
         keys = copies.chunk_names(copies.list_keys(inner), array.metadata)
         names = {key: formats.new_key(key, array.metadata) for key in keys}
-        copies.copy_keys(inner, target.below(array.path), names, copies.chunk_bytes(array.metadata))
+        copies.copy_keys(inner, names, copies.chunk_bytes(array.metadata))
 
 
 def _replace(place: Place, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -365,62 +361,13 @@ def _replace(place: Place, files: Mapping[str, Mapping[str, Any]]) -> None:
 # ── to another place ─────────────────────────────────────────────────────────────────────────────
 
 
-def _into(source: Place, target: Place, groups: Sequence[Group], work: Work) -> None:
-    """Write the new hierarchy to another place: its root comes last, and makes it one."""
+def _elsewhere(source: Place, target: Place, groups: Sequence[Group], work: Work) -> None:
+    """Write the new hierarchy to another place, or go on with that."""
     transaction.check_writable(target)
-    _check_apart(source, target)
-    begun = {"version": work.version, "source": source.name}
-    there = storage.list_names(target)
-    if there and not _journal(target, begun):
-        msg = f"{target.name} exists; it was left untouched. Write to another path."
-        raise OmeZarrFileExistsError(msg)
-    keys = copies.list_keys(source)
-    root = {"zarr.json", ".zgroup", ".zattrs", ".zmetadata"}
-    with _told(target):
-        storage.write_json(target, JOURNAL, {**_entry(Work(work.version, (), ())), **begun})
-        left = _not_copied(keys, work) | root | {JOURNAL}
-        names = {key: key for key in keys if key not in left}
-        largest = max((copies.chunk_bytes(a.metadata) for g in groups for a in g.arrays), default=0)
-        copies.copy_keys(source, target, names, largest)
-        for step in work.arrays:
-            _carry(source, target, step)
-        _replace(target, array_files(work))
-        changed = {group.path for group, _ in work.groups}
-        for batch in batches(work):
-            below = [pair for pair in batch if pair[0].path]
-            _replace(target, group_files(below, work.zarr_format))
-        if "" in changed:
-            top = [pair for pair in work.groups if not pair[0].path]
-            _replace(target, group_files(top, work.zarr_format))
-        else:
-            copies.copy_keys(source, target, {key: key for key in keys if key in root}, 0)
-        storage.delete_files(target, (JOURNAL,))
-
-
-def _check_apart(source: Place, target: Place) -> None:
-    one, other = local_path(source.name), local_path(target.name)
-    if one is not None and other is not None and source.owned and target.owned:
-        apart = not other.resolve().is_relative_to(one.resolve())
-    else:
-        same = source.store is target.store or source.store == target.store
-        apart = not same or not f"{target.path}/".startswith(f"{source.path}/".lstrip("/"))
-    if not apart:
-        msg = (
-            f"{target.name} lies within {source.name}. Write to a path outside of it; or leave the "
-            "target out, to change it in place."
-        )
-        raise OmeZarrError(msg)
-
-
-def _not_copied(keys: Sequence[str], work: Work) -> set[str]:
-    """Give the keys of what is written anew, and of what that supersedes."""
-    left = set()
-    for group, _ in work.groups:
-        left |= {join(group.path, file) for file in documents.METADATA_FILES}
-    for step in work.arrays:
-        path = step.array.path
-        left |= {join(path, file) for file in documents.METADATA_FILES}
-        if step.way != "described":
-            below = [key.removeprefix(f"{path}/") for key in keys if key.startswith(f"{path}/")]
-            left |= {join(path, key) for key in copies.chunk_names(below, step.array.metadata)}
-    return left
+    deliveries.check_apart(source, target, "upgrade")
+    before = deliveries.unfinished(target, "upgrade", resume=True)
+    listed = listings.entries(source)
+    deliveries.check_idle(source, listed)
+    files = conversion.files(work)
+    job = rewrites.job_of("upgrade", source, target, listed, groups, work, files)
+    deliveries.Delivery(job, before, bar=False).run()
