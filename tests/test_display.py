@@ -415,6 +415,19 @@ def test_a_level_taken_from_its_tree(tmp_path: Path) -> None:
     assert "data:image/png" in to_html(tree["1"])
 
 
+def test_levels_that_say_nothing_of_their_size_are_not_guessed(tmp_path: Path) -> None:
+    samples.coins()[["image"]].omezarr.to_zarr(tmp_path, version="0.4", levels=2)
+    attributes = json.loads((tmp_path / ".zattrs").read_text())
+    (multiscale,) = attributes["multiscales"]
+    multiscale |= {"version": "0.3", "axes": ["y", "x"]}
+    for level in multiscale["datasets"]:
+        del level["coordinateTransformations"]
+    (tmp_path / ".zattrs").write_text(json.dumps(attributes))
+    lines = repr(opened(tmp_path).omezarr).splitlines()
+    assert "  level 0  303 × 384, 113.6 KiB, chunks 303 × 384" in lines
+    assert "  level 1  of a size that is known when it is opened" in lines
+
+
 def test_the_text_of_time() -> None:
     lines = repr(samples.timelapse().omezarr).splitlines()
     # From the first of 24 points to the last, there are 23 steps.
@@ -424,13 +437,13 @@ def test_the_text_of_time() -> None:
 def test_the_text_of_labels(tmp_path: Path) -> None:
     ds = samples.coins()
     ds.omezarr.to_zarr(tmp_path, levels=2)
-    assert "labels   coins (not counted)" in repr(opened(tmp_path).omezarr)
+    assert "labels   coins (not counted: no table)" in repr(opened(tmp_path).omezarr)
     assert "labels  coins (22)" in repr(ds.omezarr)
     measured = ds.omezarr.measure("coins", ["area"])
     assert "labels  coins (22: area)" in repr(measured.chunk().omezarr)
     assert repr(ds.coins.omezarr).startswith("<OME-Zarr label image> int32, 454.5 KiB, in memory")
     tree = opened_tree(tmp_path)
-    assert "labels   coins (not counted)" in repr(tree.omezarr)
+    assert "labels   coins (not counted: no table)" in repr(tree.omezarr)
     assert "level 1  152 × 192, 28.5 KiB, chunks 152 × 192" in repr(tree.omezarr)
 
 

@@ -6,6 +6,7 @@ A picture is drawn for real, and looked at where the coordinates say that someth
 from __future__ import annotations
 
 import importlib.util
+import json
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -16,7 +17,7 @@ import xarray as xr
 from matplotlib.colors import to_rgb
 from zarr.storage import LocalStore
 
-from tests.helpers import WatchedStore, image, level_array, opened, put_sample
+from tests.helpers import WatchedStore, image, level_array, opened, opened_tree, put_sample
 from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples, views
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def _drawn_in_memory() -> Iterator[None]:
     before = mpl.get_backend()
     mpl.use("Agg")
+    plt.close("all")  # examples leave theirs open
     with mpl.rc_context({"figure.dpi": 100}):
         yield
     plt.close("all")
@@ -607,3 +609,86 @@ def test_limits_that_are_no_numbers() -> None:
     coins = samples.coins().omezarr.measure("coins", "area")
     with pytest.raises(OmeZarrError, match="vmax='9': expected a number, of the values of 'coins_"):
         coins.omezarr.plot_labels("coins", by="area", vmin=0, vmax="9")
+
+
+# ── levels of a tree, and labels on them ─────────────────────────────────────────────────────────
+
+
+def test_a_tree_is_drawn_as_its_image_is(tmp_path: Path) -> None:
+    laid_down(tmp_path, labels=True)
+    ds, tree = opened(tmp_path, labels=True), opened_tree(tmp_path)
+    for arguments in ({}, {"labels": "cells"}, {"level": 2}, {"figsize": (1.0, 1.0)}):
+        expected = drawn_pixels(ds.omezarr.plot(**arguments))
+        np.testing.assert_array_equal(drawn_pixels(tree.omezarr.plot(**arguments)), expected)
+        plt.close("all")
+
+
+def test_levels_of_a_tree_in_memory_are_those_that_are_drawn(tmp_path: Path) -> None:
+    laid_down(tmp_path, labels=True)
+    tree = opened_tree(tmp_path).load()
+    assert drawn_pixels(tree.omezarr.plot(figsize=(1, 1), labels="cells")).shape == (120, 160, 3)
+    crop = tree.omezarr.sel(x=slice(0, 100), y=slice(0, 100))
+    extent = crop.omezarr.plot(figsize=(1, 1)).get_extent()
+    np.testing.assert_allclose(extent, (-0.5, 100, 100, -0.5), atol=4)
+    with pytest.raises(OmeZarrError, match="There is no label image 'none' in this Dataset"):
+        tree.omezarr.plot(labels="none")
+    with pytest.raises(OmeZarrError, match="has no level 7; there are 3"):
+        tree.omezarr.plot(level=7)
+    del tree["labels/cells"]["0"]
+    drawn = tree.omezarr.plot(labels="cells", figsize=(5, 5))
+    # Finer ones have no labels on their pixels.
+    assert drawn_pixels(drawn).shape == (240, 320, 3)
+
+
+def test_of_several_images_one_has_to_be_taken(screen: Path) -> None:
+    tree = opened_tree(screen)
+    with pytest.raises(OmeZarrError, match=r"Take one of them, like tree\['A/1/0'\].omezarr.plot"):
+        tree.omezarr.plot()
+    assert tree["A/1/0"].omezarr.plot().axes.get_xlabel()
+
+
+def test_levels_that_say_nothing_of_their_size_are_not_taken_for_coarse(tmp_path: Path) -> None:
+    pixels = np.zeros((1200, 1200), "uint8")
+    xr.Dataset({"image": (("y", "x"), pixels)}).omezarr.to_zarr(tmp_path, version="0.4", levels=4)
+    attributes = json.loads((tmp_path / ".zattrs").read_text())
+    (image,) = attributes["multiscales"]
+    image |= {"version": "0.3", "axes": ["y", "x"]}
+    for level in image["datasets"]:
+        del level["coordinateTransformations"]
+    (tmp_path / ".zattrs").write_text(json.dumps(attributes))
+    for one in (opened(tmp_path), opened_tree(tmp_path), opened_tree(tmp_path).load()):
+        assert one.omezarr.plot(figsize=(1, 1)).get_extent() == [-0.5, 1199.5, 1199.5, -0.5]
+
+
+@pytest.mark.parametrize("dim", ["y", "x"])
+def test_labels_that_lack_a_dimension_hold_for_all_of_it(tmp_path: Path, dim: str) -> None:
+    laid_down(tmp_path)
+    ds = opened(tmp_path)
+    stripes = (np.arange(ds.sizes[dim]) // 40).astype("int32")
+    ds = ds.assign(stripes=((dim,), stripes))
+    expected = ds.omezarr.to_rgb(labels="stripes", overlay="outlines")
+    drawn = ds.omezarr.plot(labels="stripes", level=0)
+    np.testing.assert_array_equal(drawn_pixels(drawn), expected)
+    assert drawn_pixels(ds.omezarr.plot(labels="stripes", level=2)).shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("dim", ["t", "c", "z", "y"])
+def test_what_has_no_pixels_is_not_drawn(dim: str) -> None:
+    ds = samples.fluorescence((2, 2, 3, 16, 16)).isel({dim: slice(0)})
+    with pytest.raises(OmeZarrError, match=rf"'image' has no pixels along {dim}: .* Select"):
+        ds.omezarr.plot()
+
+
+def test_pictures_that_nothing_tells_apart_are_not_drawn() -> None:
+    ds = samples.fluorescence((2, 16, 16), "cyx").drop_vars("c_color")
+    with pytest.raises(OmeZarrError, match=r"'c': some .* more than once, .*drop_vars\('c'\)"):
+        ds.assign_coords(c=["DAPI", "DAPI"]).omezarr.plot(col="c")
+
+
+def test_a_list_of_labels_has_one_at_the_most() -> None:
+    ds = samples.coins()
+    shown = {n: drawn_pixels(ds.omezarr.plot(labels=["coins"] * n)) for n in (0, 1)}
+    np.testing.assert_array_equal(shown[0], drawn_pixels(ds.omezarr.plot()))
+    np.testing.assert_array_equal(shown[1], drawn_pixels(ds.omezarr.plot(labels="coins")))
+    with pytest.raises(OmeZarrError, match="one label image is laid over a picture"):
+        ds.omezarr.plot(labels=["coins", "others"])

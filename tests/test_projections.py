@@ -89,6 +89,9 @@ def test_a_mask_is_projected() -> None:
 def test_what_cannot_be_projected_is_told(along: dict[str, Any]) -> None:
     with pytest.raises(OmeZarrError, match=r"a dimension .* z of 9, .*max, mean, min, sum"):
         project(stack("uint8"), along)
+    texts = xr.DataArray(np.full((2, 3, 4), "a"), dims=("z", "y", "x"))
+    with pytest.raises(OmeZarrError, match="Pixels of type <U1 have no brightness"):
+        project(texts, {"z": "max"})
     with pytest.raises(OmeZarrError, match="z of 0"):
         project(stack("uint8").isel(z=slice(0)), {"z": "max"})
 

@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from skimage.segmentation import find_boundaries
 from zarr.storage import MemoryStore
 
@@ -268,6 +269,7 @@ def test_a_picture_takes_a_few_blocks_of_memory(tmp_path: Path) -> None:
     assert most < values.nbytes + 80 * 2**20
 
 
+@pytest.mark.usefixtures("_forked")
 def test_pictures_travel_and_are_awaited(tmp_path: Path) -> None:
     ds = looked(2, "uint16").assign(nuclei=(("y", "x"), nuclei()))
     ds.omezarr.to_zarr(tmp_path / "image.zarr", labels=["nuclei"], levels=1)
@@ -430,6 +432,14 @@ def test_outlines_are_those_of_each_plane() -> None:
         assert np.array_equal(rgb[z], plane.values)
 
 
+def test_outlines_of_a_transposed_image_are_the_same() -> None:
+    ds = xr.Dataset({"image": (("z", "y", "x"), channels(3, "uint8"))})
+    ds = ds.assign(nuclei=(("z", "y", "x"), np.stack([nuclei(seed=k) for k in range(3)])))
+    found = ds.transpose("x", "y", "z").omezarr.to_rgb(labels="nuclei", overlay="outlines")
+    expected = ds.omezarr.to_rgb(labels="nuclei", overlay="outlines")
+    np.testing.assert_array_equal(found.transpose(*expected.dims), expected)
+
+
 def test_labels_are_there_where_the_image_is_not() -> None:
     ds = looked(1, "float32").assign(nuclei=(("y", "x"), nuclei()))
     ds.image[:] = np.nan
@@ -479,6 +489,51 @@ def test_labels_that_are_no_file_s_are_brought_to_the_level(tmp_path: Path) -> N
     rgb = ds.omezarr.to_rgb(1, labels="own", overlay="outlines")
     assert rgb.sizes == {"y": 512, "x": 512, "rgb": 3}
     assert not np.array_equal(rgb.values, ds.omezarr.to_rgb(1).values)
+
+
+def test_levels_of_labels_that_lie_elsewhere_are_not_laid_on_by_number(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (256, 256), "uint8")
+    cells = (np.arange(256) + 2) // 4
+    ds = xr.Dataset({"image": (("y", "x"), pixels)})
+    ds = ds.assign(cells=(("y", "x"), (64 * cells[:, None] + cells).astype("int32")))
+    ds.omezarr.to_zarr(tmp_path, labels=["cells"], levels=4, method="mean")
+    group = zarr.open_group(tmp_path / "labels" / "cells", mode="r+")
+    ome: Any = dict(group.attrs)["ome"]
+    for number, level in enumerate(ome["multiscales"][0]["datasets"]):
+        # As strides leave them: each pixel is where the first of its block is.
+        level["coordinateTransformations"][1:] = []
+        array: Any = group[level["path"]]
+        array[:] = ds.cells.values[:: 2**number, :: 2**number]
+    group.attrs["ome"] = ome
+    ds = opened(tmp_path)
+    found = ds.omezarr.to_rgb(3, labels="cells")
+    coarse = opened(tmp_path, level=3, labels=False)
+    # Those in the middle of eight by eight pixels.
+    coarse["cells"] = (("y", "x"), ds.cells.values[3::8, 3::8])
+    np.testing.assert_array_equal(found, coarse.omezarr.to_rgb(labels="cells"))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_labels_are_brought_to_a_level_without_coordinates(
+    tmp_path: Path,
+    lazy: bool,  # noqa: FBT001
+) -> None:
+    ds = leveled(tmp_path / "image.zarr")
+    bare = ds.drop_vars(["y", "x"]) if lazy else ds.assign(nuclei=ds.nuclei.load())
+    bare = bare.drop_vars(["y", "x"], errors="ignore")
+    found = bare.omezarr.to_rgb(1, labels="nuclei")
+    assert set(found.coords) == {"rgb"}
+    if lazy:
+        np.testing.assert_array_equal(found, ds.omezarr.to_rgb(1, labels="nuclei"))
+
+
+@pytest.mark.parametrize("values", [np.arange(1024.0) ** 2, np.arange(1024).astype(str)])
+def test_coordinates_that_say_nothing_of_a_level_are_told(
+    tmp_path: Path, values: NDArray[Any]
+) -> None:
+    ds = leveled(tmp_path / "image.zarr").assign_coords(x=values)
+    with pytest.raises(OmeZarrError, match=r"dimension 'x' is not evenly .*drop_vars\('x'\)"):
+        ds.omezarr.to_rgb(1)
 
 
 def test_levels_that_are_not_known_are_told(tmp_path: Path) -> None:
@@ -541,13 +596,15 @@ def test_labels_that_cannot_be_shown_are_told() -> None:
     ds = colored()
     with pytest.raises(OmeZarrError, match=r"no label image 'cells' in .* are: nuclei"):
         ds.omezarr.to_rgb(labels="cells")
-    for one in (["nuclei"], True):
+    for one in (5, True):
         with pytest.raises(OmeZarrError, match=rf"no label image {re.escape(repr(one))} in this"):
             ds.omezarr.to_rgb(labels=one)
     with pytest.raises(OmeZarrError, match="project='max': expected how dimensions are brought"):
         ds.omezarr.to_rgb(project="max")
     with pytest.raises(OmeZarrError, match=r"overlay='dotted': expected 'filled' or 'outlines'"):
         ds.omezarr.to_rgb(labels="nuclei", overlay="dotted")
+    with pytest.raises(OmeZarrError, match=r"overlay=\[\]: expected 'filled' or 'outlines'"):
+        ds.omezarr.to_rgb(labels="nuclei", overlay=[])
     with pytest.raises(OmeZarrError, match="'nuclei' is no label image: it is of type float64"):
         ds.assign(nuclei=ds.nuclei * 1.0).omezarr.to_rgb(labels="nuclei")
     odd = ds.assign_coords(nuclei_color=("nuclei_id", ["red"] * ds.sizes["nuclei_id"]))
@@ -564,9 +621,10 @@ def test_labels_that_cannot_be_shown_are_told() -> None:
         ({"project": "max"}, "project='max': expected how"),
         ({"project": 5}, "project=5: expected"),
         ({"channels": 1.5}, "there is no channel 1.5"),
+        ({"project": {"c": "max"}}, "channels are not brought down, .* channels= says which"),
         ({"channels": None, "project": {"z": ["max"]}}, "expected a dimension of the image"),
     ],
-    ids=["text", "number", "channel", "list"],
+    ids=["text", "number", "channel", "along", "list"],
 )
 def test_arguments_of_other_kinds_are_told(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(OmeZarrError, match=said):

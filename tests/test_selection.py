@@ -405,6 +405,7 @@ def test_stacked_plates() -> None:
         ({"x": slice("1 mm", "2 mm")}, "range from 1000 to 2000 micrometer is outside"),
         ({"x": slice(None, -3)}, "is outside of the image"),
         ({"x": 1, "include": "all"}, "include='all' is not known; .* 'center' or 'overlap'"),
+        ({"include": []}, r"include=\[\] is not known; .* 'center' or 'overlap'"),
         ({"c": "dapi"}, "c='dapi' is not along 'c': there are 'DAPI', 'GFP'"),
         ({"c": ["DAPI", "Cy7"]}, "c='Cy7' is not along 'c': there are 'DAPI', 'GFP'"),
         ({"c": ["Cy5", "GFP", "Cy7"]}, r"c=\['Cy5', 'Cy7'\] is not along 'c'"),
@@ -414,6 +415,11 @@ def test_stacked_plates() -> None:
 def test_wrong_selections(cells: xr.Dataset, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(OmeZarrError, match=message):
         cells.omezarr.sel(**asked)
+
+
+def test_names_that_are_there_twice_do_not_tell_channels_apart(cells: xr.Dataset) -> None:
+    with pytest.raises(OmeZarrError, match=r"are there more than once, .* it is .isel\(c="):
+        cells.assign_coords(c=["DAPI", "DAPI"]).omezarr.sel(c=["DAPI"])
 
 
 def test_a_dimension_that_was_selected_before(cells: xr.Dataset) -> None:

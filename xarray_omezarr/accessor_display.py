@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xarray_omezarr import coordinates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
@@ -27,7 +27,7 @@ class DisplayAccessor:
         channels: Channels | None = None,
         windows: Windows | None = None,
         colors: Colors | None = None,
-        labels: str | None = None,
+        labels: str | Sequence[str] | None = None,
         overlay: Overlay = "filled",
         project: Mapping[str, str] | None = None,
         alpha: bool = False,
@@ -57,7 +57,8 @@ class DisplayAccessor:
             or a name like "cyan". By default those of the file, or such as differ.
         labels : str, optional
             The label image that is laid over the picture: in its own colours, if it has any, and
-            without the labels that have none; else in colours that only the labels decide.
+            without the labels that have none; else in colours that only the labels decide. A list
+            has one name, or none: then no labels are shown.
         overlay : {"filled", "outlines"}
             Whether labels are half transparent, or outlines of one pixel, inside of each label.
         project : mapping of str to str, optional
@@ -91,9 +92,10 @@ class DisplayAccessor:
         from xarray_omezarr import rendering
 
         image = self._obj[coordinates.find_image(self._obj)]
+        name = rendering.label_name(labels)
         return rendering.to_rgb(
             image,
-            None if labels is None else rendering.labels_of(self._obj, labels, overlay),
+            None if name is None else rendering.labels_of(self._obj, name, overlay),
             level=level,
             channels=channels,
             windows=windows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
@@ -13,23 +13,17 @@ if TYPE_CHECKING:
 class PicturesAccessor:
     """What is shown where an accessor is looked at: a card in notebooks, else a text."""
 
-    @property
-    def _displayed(self) -> xr.Dataset | xr.DataArray | xr.DataTree:
-        kept: dict[str, Any] = vars(self)
-        found: xr.Dataset | xr.DataArray | xr.DataTree = (
-            kept["_obj"] if "_obj" in kept else kept["_tree"]
-        )
-        return found
+    _obj: xr.Dataset | xr.DataArray | xr.DataTree
 
     def __repr__(self) -> str:
         from xarray_omezarr import display
 
-        return display.to_text(self._displayed)
+        return display.to_text(self._obj)
 
     def _repr_html_(self) -> str:
         from xarray_omezarr import display
 
-        return display.to_html(self._displayed)
+        return display.to_html(self._obj)
 
     def preview(self, target: str | os.PathLike[str] | None = None, *, size: int = 512) -> bytes:
         """Make a picture as PNG: the one that notebooks show, with its scale bar.
@@ -62,4 +56,4 @@ class PicturesAccessor:
         """
         from xarray_omezarr import previews
 
-        return previews.picture_of(self._displayed, target, size)
+        return previews.picture_of(self._obj, target, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ class PlotsAccessor:
         channels: Channels | None = None,
         windows: Windows | None = None,
         colors: Colors | None = None,
-        labels: str | None = None,
+        labels: str | Sequence[str] | None = None,
         overlay: Overlay = "outlines",
         project: Mapping[str, str] | None = None,
         row: str | None = None,
@@ -56,7 +56,8 @@ class PlotsAccessor:
         channels, windows, colors
             Which channels are drawn and how, as for `to_rgb`.
         labels : str, optional
-            A label image that is drawn over it, in its colours.
+            A label image that is drawn over it, in its colours. A list has one name, or none: then
+            no labels are drawn.
         overlay : {"outlines", "filled"}
             How it is drawn.
         project : mapping of str to str, optional
@@ -97,7 +98,7 @@ class PlotsAccessor:
         from xarray_omezarr import plots
 
         return plots.plot(
-            self._obj,
+            [self._obj],
             plots.Panels(row, col, col_wrap, ax, figsize),
             level=level,
             labels=labels,
@@ -215,10 +216,75 @@ class PlotsAccessor:
         return viewers.show(viewers.dataset_layers(self._obj), viewer)
 
 
-class TreeViewersAccessor:
-    """Hand the image of a tree to napari."""
+class TreePlotsAccessor:
+    """Draw the image of a tree, or hand it to napari."""
 
-    _tree: xr.DataTree
+    _obj: xr.DataTree
+
+    def plot(
+        self,
+        *,
+        level: int | None = None,
+        channels: Channels | None = None,
+        windows: Windows | None = None,
+        colors: Colors | None = None,
+        labels: str | Sequence[str] | None = None,
+        overlay: Overlay = "outlines",
+        project: Mapping[str, str] | None = None,
+        row: str | None = None,
+        col: str | None = None,
+        col_wrap: int | None = None,
+        ax: Axes | None = None,
+        figsize: tuple[float, float] | None = None,
+        scale_bar: bool = True,
+        channel_names: bool = True,
+    ) -> Drawn:
+        """Draw the image of a tree, in its colours, with Matplotlib; see `Dataset.omezarr.plot`.
+
+        It is the coarsest level of the tree that has a pixel for each one of the screen, and on
+        whose pixels the labels lie that are asked for.
+
+        Parameters
+        ----------
+        level : int, optional
+            The level that is drawn, by its number in the tree; negative ones count from the
+            coarsest.
+        channels, windows, colors, labels, overlay, project
+            What is drawn of it, and how, as for `Dataset.omezarr.plot`.
+        row, col, col_wrap, ax, figsize, scale_bar, channel_names
+            How many pictures there are, where, and what they tell, as there.
+
+        Returns
+        -------
+        matplotlib.image.AxesImage or xarray.plot.FacetGrid
+            As xarray's own plots do.
+
+        Raises
+        ------
+        OmeZarrError
+            Where there is no image in the tree, or there are several; and as for
+            `Dataset.omezarr.plot`.
+
+        Examples
+        --------
+        >>> tree = samples.coins().omezarr.pyramid(levels=3)
+        >>> drawn = tree.omezarr.plot(labels="coins", level=-1)
+        >>> drawn.get_array().shape
+        (76, 96, 4)
+        """
+        from xarray_omezarr import plots, rendering, resolutions
+
+        return plots.plot(
+            resolutions.drawn(self._obj, level, rendering.label_name(labels)),
+            plots.Panels(row, col, col_wrap, ax, figsize),
+            level=None,
+            labels=labels,
+            overlay=overlay,
+            project=project,
+            scale_bar=scale_bar,
+            channel_names=channel_names,
+            look={"channels": channels, "windows": windows, "colors": colors},
+        )
 
     def to_napari(self, viewer: Any = None) -> Any:  # noqa: ANN401 - napari's Viewer
         """Show the image of a tree and its label images in napari, with all their levels.
@@ -245,4 +311,4 @@ class TreeViewersAccessor:
         """
         from xarray_omezarr import viewers
 
-        return viewers.show(viewers.tree_layers(self._tree), viewer)
+        return viewers.show(viewers.tree_layers(self._obj), viewer)

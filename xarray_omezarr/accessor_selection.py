@@ -85,7 +85,7 @@ class SelectionAccessor(Generic[T]):
 class LevelsAccessor:
     """Choose a level of a tree, or a region of all of its levels."""
 
-    _tree: xr.DataTree
+    _obj: xr.DataTree
 
     @property
     def levels(self) -> pd.DataFrame:
@@ -106,7 +106,7 @@ class LevelsAccessor:
         """
         from xarray_omezarr import resolutions
 
-        return resolutions.table(self._tree)
+        return resolutions.table(self._obj)
 
     def sel_level(
         self,
@@ -150,7 +150,7 @@ class LevelsAccessor:
         """
         from xarray_omezarr import resolutions
 
-        return resolutions.level(self._tree, level, resolution, max_bytes)
+        return resolutions.level(self._obj, level, resolution, max_bytes)
 
     def sel(
         self,
@@ -186,6 +186,4 @@ class LevelsAccessor:
         """
         from xarray_omezarr import resolutions, selection
 
-        return resolutions.region(
-            self._tree, selection.together(indexers, indexers_kwargs), include
-        )
+        return resolutions.region(self._obj, selection.together(indexers, indexers_kwargs), include)

@@ -14,6 +14,7 @@ from xarray_omezarr.plan import readable
 from xarray_omezarr.report import printable
 from xarray_omezarr.scalebars import quantity, symbol
 from xarray_omezarr.summaries import MOST_LISTED, GroupFacts
+from xarray_omezarr.wording import UNCOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -278,7 +279,7 @@ def _labels(facts: ImageFacts) -> str:
         return ""
     rows = []
     for label in facts.labels[:MOST_LISTED]:
-        count = "not counted" if label.count is None else f"{label.count:,}"
+        count = UNCOUNTED if label.count is None else f"{label.count:,}"
         names = ", ".join(safe(name, 60) for name in label.properties[:MOST_LISTED])
         more = len(label.properties) - MOST_LISTED
         names += f" and {more} more" if more > 0 else ""

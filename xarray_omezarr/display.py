@@ -7,22 +7,22 @@ all levels, within the budget of `thumbnails`; what did not fit into that is sai
 from __future__ import annotations
 
 import math
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xarray_omezarr import cards, coordinates, layouts, summaries, thumbnails, write
+from xarray_omezarr import cards, coordinates, layouts, summaries, thumbnails
 from xarray_omezarr.budgets import OverBudgetError
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, heard
 from xarray_omezarr.origins import origin_of
 from xarray_omezarr.plan import readable
 from xarray_omezarr.redaction import shown
 from xarray_omezarr.report import printable
 from xarray_omezarr.scalebars import quantity
 from xarray_omezarr.summaries import MOST_LISTED, GroupFacts, ImageFacts
+from xarray_omezarr.wording import UNCOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +114,7 @@ def image_of(obj: Shown) -> xr.DataArray | None:
         if node is None:
             return None
         if layouts.is_image(node, None):
-            return write.tree_levels(node, None)[0][coordinates.IMAGE]
+            return layouts.tree_levels(node, None)[0][coordinates.IMAGE]
         return node.to_dataset()[coordinates.IMAGE]
     except OmeZarrError:
         return None
@@ -126,7 +126,7 @@ def _known(tree: xr.DataTree, image: xr.DataArray) -> Iterator[tuple[int, Descri
     node = summaries.first_image(tree)
     if mine is None or node is None or not layouts.is_image(node, None):
         return
-    for level in write.tree_levels(node, None):
+    for level in layouts.tree_levels(node, None):
         found = origin_of(level[coordinates.IMAGE])
         if found is not None and found.source == mine.source:
             yield found.number, found.array
@@ -167,21 +167,14 @@ def _levels(facts: ImageFacts, image: xr.DataArray, looking: Looking) -> tuple[L
     return tuple(replace(level, here=False) for level in levels)
 
 
-@contextmanager
-def _silently() -> Iterator[None]:
-    """Leave out what was said when an image was opened."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OmeZarrWarning)
-        yield
-
-
 # ── HTML ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def to_html(obj: Shown) -> str:
     """Show an object as HTML. It fails at nothing that may be in a file."""
     try:
-        with _silently():
+        # What was said when an image was opened is left out.
+        with heard():
             found = view(obj)
     except OmeZarrError as error:
         return cards.page(
@@ -208,7 +201,8 @@ def to_text(obj: Shown) -> str:
       labels  coins (22)
     """
     try:
-        with _silently():
+        # What was said when an image was opened is left out.
+        with heard():
             facts = facts_of(obj)
     except OmeZarrError as error:
         return f"<no OME-Zarr image> {_plain(shown(str(error)), _LONGEST)}"
@@ -238,7 +232,12 @@ def _image(facts: ImageFacts) -> Iterator[str]:
     yield _title(facts.kind, facts.name, about, facts.version)
     lines = [(_plain(axis.name, 20), _plain(_axis(axis))) for axis in facts.axes]
     lines += _about(facts)
+    opened = [level.shape for level in facts.levels if level.here]
     for level in facts.levels[:MOST_LISTED]:
+        if level.expected and level.shape in opened:
+            # Before 0.4, nothing says how large pixels are, and so how many there are.
+            lines.append((f"level {level.number}", "of a size that is known when it is opened"))
+            continue
         sign = "≈ " if level.expected else ""
         chunks = "" if level.chunks is None else f", chunks {cards.times(level.chunks)}"
         text = f"{sign}{cards.times(level.shape)}, {readable(level.nbytes)}{chunks}"
@@ -278,7 +277,7 @@ def _about(facts: ImageFacts) -> Iterator[tuple[str, str]]:
 
 
 def _label(label: LabelFacts) -> str:
-    count = "not counted" if label.count is None else f"{label.count:,}"
+    count = UNCOUNTED if label.count is None else f"{label.count:,}"
     names = [_plain(name, 60) for name in label.properties[:MOST_LISTED]]
     more = ["…"] if len(label.properties) > MOST_LISTED else []
     told = f": {', '.join(names + more)}" if names else ""

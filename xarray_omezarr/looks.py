@@ -286,7 +286,8 @@ def _full_range(
         return None
     if array.dtype.kind == "b":
         return 0.0, 1.0
-    primary = [channel.color for channel in known] in ([None] * 3, list(_RGB))
+    seen = [channel.color for channel in known if channel.active is not False]
+    primary = seen in ([None] * 3, list(_RGB))
     if dim is not None and array.dtype == np.uint8 and primary:
         return 0.0, 255.0
     return None

@@ -21,7 +21,7 @@ from xarray_omezarr import (
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
@@ -170,29 +170,31 @@ def _is_number(value: object) -> bool:
 
 
 def plot(
-    ds: xr.Dataset,
+    levels: Sequence[xr.Dataset],
     panels: Panels,
     *,
     level: int | None,
-    labels: str | None,
+    labels: str | Sequence[str] | None,
     overlay: Overlay,
     project: Mapping[str, str] | None,
     scale_bar: bool,
     channel_names: bool,
     look: Mapping[str, Any],
 ) -> Drawn:
-    """Draw an image; see `Dataset.omezarr.plot`."""
+    """Draw an image, of some of its levels; see `Dataset.omezarr.plot`."""
     require_matplotlib()
-    ds = coordinates.without_quantities(ds)
+    levels = [coordinates.without_quantities(one) for one in levels]
+    ds = levels[0]
     name = str(coordinates.find_image(ds))
     image = ds[name]
     plane = panels.check(image, project)
-    if labels is not None:
-        measure.label_image(ds, labels)
+    label = rendering.label_name(labels)
+    if label is not None:
+        measure.label_image(ds, label)
     along = dict(project or {})
     # Before there is a figure.
     projections.project(image.isel({dim: slice(1) for dim in image.dims}), along)
-    over = None if labels is None else rendering.labels_of(ds, labels, overlay)
+    over = None if label is None else rendering.labels_of(ds, label, overlay)
     shown = looks.looks_of(image, **look)
     if look.get("windows") is None and "sum" in along.values():
         # What is told of single planes does not hold for their sum.
@@ -200,18 +202,20 @@ def plot(
     # Windows are those of the image as a whole, whatever part of it is drawn.
     shown = rendering.settled(shown, image, along)
     panels = panels.placed()
+    keep = {*panels.dims, *along, *([] if shown.dim is None else [shown.dim])}
+    screen = panels.screen(image)
     view = views.view_of(
-        ds,
+        views.level_of(levels, name, plane=plane, keep=keep, screen=screen),
         name,
         plane=plane,
-        keep={*panels.dims, *along, *([] if shown.dim is None else [shown.dim])},
-        labels=[] if labels is None else [labels],
+        keep=keep,
+        labels=[] if label is None else [label],
         level=level,
-        screen=panels.screen(image),
+        screen=screen,
         count=panels.count(image),
     )
     if over is not None:
-        pixels = view.ds[labels]
+        pixels = view.ds[label]
         brought = {dim: "max" for dim in along if dim in pixels.dims}
         over = replace(over, pixels=projections.project(pixels, brought))
     pixels = projections.project(view.ds[name], along)
@@ -467,6 +471,13 @@ def _draw_facets(
     import matplotlib as mpl
     from xarray.plot import FacetGrid
 
+    for dim in panels.dims:
+        if dim in picture.indexes and not picture.indexes[dim].is_unique:
+            msg = (
+                f"'{dim}': some of its values are there more than once, and pictures are told "
+                f"apart by them. Give it others (.assign_coords), or none: .drop_vars('{dim}')."
+            )
+            raise OmeZarrError(msg)
     across = view.x.length / view.y.length if view.is_isometric else 1.0
     besides = _BESIDES if "cbar_kwargs" in arguments else 0.0
 

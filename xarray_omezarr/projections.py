@@ -16,7 +16,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from xarray_omezarr import sources
+from xarray_omezarr import composite, sources
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def project(array: xr.DataArray, along: Mapping[str, str]) -> xr.DataArray:
     Raises
     ------
     OmeZarrError
-        Where there is no such dimension, or nothing along it, or no such way.
+        Where there is no such dimension, or nothing along it, or no such way; or pixels are no
+        numbers.
     """
     for dim, how in along.items():
         if dim not in array.dims or how not in HOWS or not array.sizes[dim]:
@@ -87,6 +88,7 @@ def project(array: xr.DataArray, along: Mapping[str, str]) -> xr.DataArray:
                 f"{sizes}, and one of {', '.join(HOWS)}."
             )
             raise OmeZarrError(msg)
+        composite.check_pixels(array.dtype)
         variable = _projected(array.variable, dim, how)
         coords = {name: coord for name, coord in array.coords.items() if dim not in coord.dims}
         array = xr.DataArray(variable, coords=coords, name=array.name)

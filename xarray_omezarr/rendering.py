@@ -36,7 +36,7 @@ from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.projections import Deferred, chunk_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -55,6 +55,8 @@ _PLANE = 2**16
 _PLANES, _PIXELS = 8, 2**20
 #: Where a plane has more, it is looked at in so many squares along each side.
 _SQUARES = 4
+#: The axes of space, the horizontal one last.
+_SPACE = ("z", "y", "x")
 #: What the axes of a block are called, of which an image has none.
 _CHANNEL, _COLORS = "channels of the block", "colours of the block"
 
@@ -91,13 +93,17 @@ def to_rgb(
         As there.
     """
     if level is not None:
-        opened = at_level(image, level)
-        if labels is not None:
-            labels = replace(labels, pixels=_labels_at(labels.pixels, image, opened))
-        image = opened
+        image, labels = _at_level(image, labels, level)
     along = projections.checked(project)
     # By the image as it was opened, which knows of its curves.
     shown = looks.looks_of(image, channels=channels, colors=colors, windows=windows)
+    if shown.dim in along:
+        others = ", ".join(str(dim) for dim in image.dims if dim != shown.dim)
+        msg = (
+            f"project={project!r:.80}: channels are not brought down, their light is added up. "
+            f"channels= says which; there are {others}."
+        )
+        raise OmeZarrError(msg)
     source, image = image, projections.project(image, along)
     if labels is not None:
         dims = {dim: "max" for dim in along if dim in labels.pixels.dims}
@@ -129,19 +135,41 @@ def at_level(image: xr.DataArray, level: int) -> xr.DataArray:
     return crop.at(level)
 
 
-def _labels_at(labels: xr.DataArray, before: xr.DataArray, image: xr.DataArray) -> xr.DataArray:
-    """Bring a label image to another level of its image: that of its own, or the nearest pixels."""
-    origin, level = origins.origin_of(labels), coordinates.memory_of(image).level
-    if origin is not None and level < origin.count:
-        opened = origin.open(level)
-        if all(opened.sizes[dim] == image.sizes[dim] for dim in opened.dims):
-            return opened
-    if before.sizes == image.sizes:
-        return labels
-    moved: xr.DataArray = resample.resample(
-        labels, labels, image, system=None, order=0, fill_value=None
-    )
-    return moved
+def _at_level(
+    image: xr.DataArray, labels: Labels | None, level: int
+) -> tuple[xr.DataArray, Labels | None]:
+    """Open another level of an image, and bring its labels there."""
+    if labels is None:
+        return at_level(image, level), None
+    dims = [str(dim) for dim in labels.pixels.dims if dim in image.dims]
+    # Where a dimension tells of no positions, pixels are counted.
+    bare = {dim: np.arange(float(image.sizes[dim])) for dim in dims if dim not in image.coords}
+    opened = at_level(image.assign_coords(bare), level)
+    pixels = crops.onto(labels.pixels.assign_coords(bare), opened, dims)
+    return opened.drop_vars(bare), replace(labels, pixels=pixels)
+
+
+def label_name(labels: object) -> str | None:
+    """Give the name of the label image that is laid over a picture: there is one at the most.
+
+    Raises
+    ------
+    OmeZarrError
+        Where several are asked for.
+
+    Examples
+    --------
+    >>> label_name("nuclei"), label_name(["nuclei"]), label_name([]), label_name(None)
+    ('nuclei', 'nuclei', None, None)
+    """
+    names: Any = labels if isinstance(labels, (list, tuple)) else [labels]
+    if len(names) > 1:
+        msg = (
+            f"labels={labels!r:.80}: one label image is laid over a picture. Name one of them; "
+            "plot_labels draws others into the same axes."
+        )
+        raise OmeZarrError(msg)
+    return names[0] if names else None
 
 
 def labels_of(dataset: xr.Dataset, name: str, overlay: Overlay = "filled") -> Labels:
@@ -152,7 +180,8 @@ def labels_of(dataset: xr.Dataset, name: str, overlay: Overlay = "filled") -> La
     OmeZarrError
         Where there is no such label image, or a colour is none.
     """
-    if overlay not in OPACITY:
+    # A list, to find what has no hash as well.
+    if overlay not in list(OPACITY):
         msg = f"overlay={overlay!r:.40}: expected {' or '.join(map(repr, OPACITY))}."
         raise OmeZarrError(msg)
     pixels = measure.label_image(dataset, name)
@@ -227,9 +256,17 @@ def _plane(image: xr.DataArray, along: Mapping[str, str]) -> tuple[str, ...]:
     """Give the one or two dimensions of space that pictures lie in: the last ones that are left."""
     field = slots.one_field(image)
     axes = coordinates.axes_of(field, coordinates.memory_of(field).axes)
-    space = [a.name for a in axes if a.type == "space" and a.name not in along]
-    left = space or [a.name for a in axes if not a.is_channel and a.name not in along]
-    return tuple(left[-2:])
+    left = [a.name for a in axes if not a.is_channel and a.name not in along]
+    return tuple((space_of(image, along) or left)[-2:])
+
+
+def space_of(image: xr.DataArray, gone: Collection[str] = ()) -> list[str]:
+    """Give the dimensions of space of an image, the horizontal one last, but for some."""
+    field = slots.one_field(image)
+    axes = coordinates.axes_of(field, coordinates.memory_of(field).axes)
+    space = [axis.name for axis in axes if axis.type == "space" and axis.name not in gone]
+    # Transposed, an image is still the same one.
+    return sorted(space, key=_SPACE.index) if {*space} <= {*_SPACE} else space
 
 
 def _sampled(image: xr.DataArray, channel: str | None, plane: Sequence[str]) -> list[xr.DataArray]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xarray_omezarr import coordinates, layouts, read, write
+from xarray_omezarr import coordinates, layouts, read
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, heard, warn
 from xarray_omezarr.picking import Budget, Resolution, asked
 from xarray_omezarr.selection import NothingThereError, select
 
@@ -44,7 +43,7 @@ def _node(tree: xr.DataTree, path: str) -> xr.DataTree:
 
 def _levels(node: xr.DataTree) -> dict[str, xr.Dataset]:
     if coordinates.IMAGE not in node.data_vars:
-        return write.levels_below(node, coordinates.IMAGE)
+        return layouts.levels_below(node, coordinates.IMAGE)
     dataset = node.to_dataset()
     return {str(coordinates.memory_of(dataset[coordinates.IMAGE]).level): dataset}
 
@@ -112,18 +111,58 @@ def level(tree: xr.DataTree, level: object, resolution: object, max_bytes: objec
     if wanted is None:
         msg = "Say which level: by its number, or by resolution= or max_bytes=."
         raise OmeZarrError(msg)
+    path, levels = _only(tree, "sel_level", "and so with resolution= and max_bytes=")
+    name = _chosen(levels, wanted)
+    return _with_labels(levels[name], _node(tree, path), name)
+
+
+def drawn(tree: xr.DataTree, level: object, label: str | None) -> list[xr.Dataset]:
+    """Give the levels that a picture may be drawn of, the finest first, each with its labels.
+
+    Parameters
+    ----------
+    tree
+        A tree with one image.
+    level
+        The only one that may be drawn, if it is not to be chosen.
+    label
+        A label image that has to lie on the pixels of a level.
+
+    Raises
+    ------
+    OmeZarrError
+        Where there is no such level or no such label image, or there are several images.
+    """
+    path, levels = _only(tree, "plot", "or stack='well' for the fields of a plate")
+    node = _node(tree, path)
+    names = [name for name, one in levels.items() if one[coordinates.IMAGE].size]
+    if level is not None:
+        names = [_chosen(levels, asked(level, None, None))]
+    elif not names:
+        names = list(levels)[:1]
+    if label is None:
+        return [levels[name] for name in names]
+    # What is told is of other label images, and of levels that are not drawn.
+    with heard():
+        labelled = [_with_labels(levels[name], node, name) for name in names]
+    lying = [one for one in labelled if label in list(one.data_vars)]
+    # Says of the label image that it lies nowhere, if it is there.
+    return lying or [_with_labels(levels[names[0]], node, names[0])]
+
+
+def _only(tree: xr.DataTree, method: str, otherwise: str) -> tuple[str, dict[str, xr.Dataset]]:
+    """Give the one image of a tree: its path, and its levels by their names."""
     found = images(tree)
     if len(found) > 1:
         some = next(iter(found))
         msg = (
             f"There are {len(found)} images in this tree. Take one of them, like "
-            f"tree[{some!r}].omezarr.sel_level(…); or open them all at one level: "
-            "xr.open_datatree(…, level=…), and so with resolution= and max_bytes=."
+            f"tree[{some!r}].omezarr.{method}(…); or open them all at one level: "
+            f"xr.open_datatree(…, level=…), {otherwise}."
         )
         raise OmeZarrError(msg)
     ((path, levels),) = found.items()
-    name = _chosen(levels, wanted)
-    return _with_labels(levels[name], _node(tree, path), name)
+    return path, levels
 
 
 def _chosen(levels: Levels, wanted: object) -> str:
@@ -161,7 +200,7 @@ def _with_labels(dataset: xr.Dataset, node: xr.DataTree, name: str) -> xr.Datase
         return dataset
     nodes = {}
     for key, label in node.children[_LABELS].children.items():
-        levels = write.levels_below(label, key)
+        levels = layouts.levels_below(label, key)
         # The level of the same number is the one, as a rule.
         order = sorted(levels, key=lambda one: one != name)
         fitting = [one for one in order if _on_pixels(levels[one], key, dataset)]
@@ -171,11 +210,9 @@ def _with_labels(dataset: xr.Dataset, node: xr.DataTree, name: str) -> xr.Datase
             # Positions are those of the image.
             nodes[f"/{_LABELS}/{key}/0"] = found.drop_vars(found.dims, errors="ignore")
         elif levels:
-            warnings.warn(
+            warn(
                 f"The label image '{key}' does not lie on the pixels of level {name} of its image, "
-                "and is left out.",
-                OmeZarrWarning,
-                stacklevel=4,
+                "and is left out."
             )
     return layouts.with_labels(dataset, xr.DataTree.from_dict(nodes), coordinates.IMAGE)
 
@@ -254,7 +291,7 @@ def _places(tree: xr.DataTree) -> Iterator[tuple[str, tuple[str, str]]]:
         parts = {path: list(levels)}
         if _LABELS in inner.children:
             for key, label in inner.children[_LABELS].children.items():
-                parts[join(path, _LABELS, key)] = list(write.levels_below(label, key))
+                parts[join(path, _LABELS, key)] = list(layouts.levels_below(label, key))
         for whole, names in parts.items():
             for name in names:
                 yield join(whole, name), (join(whole, names[0]), whole)

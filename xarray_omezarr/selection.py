@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xarray_omezarr import coordinates
@@ -67,7 +68,8 @@ def select(
     OmeZarrError
         Where the selection is not understood.
     """
-    if include not in {"center", "overlap"}:
+    # A tuple, to find what has no hash as well.
+    if include not in ("center", "overlap"):
         msg = f"include={include!r:.80} is not known; expected 'center' or 'overlap'."
         raise OmeZarrError(msg)
     for dim in indexers:
@@ -313,7 +315,13 @@ def _by_label(obj: T, dim: Hashable, value: Any) -> T:  # noqa: ANN401 - whateve
     """Select by label, as xarray does."""
     try:
         return obj.sel({dim: value})
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, pd.errors.InvalidIndexError) as error:
+        if dim in obj.indexes and not obj.indexes[dim].is_unique:
+            msg = (
+                f"{dim}={value!r:.80}: some labels along '{dim}' are there more than once, and do "
+                f"not tell which is meant. By position, it is .isel({dim}=…)."
+            )
+            raise OmeZarrError(msg) from error
         if dim in obj.coords:
             labels = obj.coords[dim].values.tolist()
             shown = ", ".join(map(repr, labels[:_SHOWN])) + ", …" * (len(labels) > _SHOWN)

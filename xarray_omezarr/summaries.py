@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import coordinates, layouts, slots, spec, write
+from xarray_omezarr import coordinates, layouts, slots, spec
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.facts import (
     AxisFacts,
@@ -333,9 +333,9 @@ def _first(node: xr.DataTree) -> ImageFacts | None:
 
 def _pyramid(tree: xr.DataTree) -> ImageFacts:
     """Tell of the levels of a tree as one image."""
-    levels = write.tree_levels(tree, None)
+    levels = layouts.tree_levels(tree, None)
     facts = of_dataset(levels[0])
-    labels = [_label(label[0], name) for name, label in write.tree_labels(tree).items()]
+    labels = [_label(label[0], name) for name, label in layouts.tree_labels(tree).items()]
     name = tree.attrs.get("name")
     return replace(
         facts,

@@ -303,6 +303,8 @@ def _positions(image: xr.DataArray, at: Mapping[str, int]) -> list[str]:
             continue
         value = image.coords[dim].values[index] if dim in image.coords else index
         unit = image.coords[dim].attrs.get("units") if dim in image.coords else None
+        if isinstance(value, np.timedelta64):
+            value, unit = value / np.timedelta64(1, "s"), "second"
         number = isinstance(value, (int, float, np.number))
         if number and isinstance(unit, str):
             told.append(f"{dim} = {quantity(float(value), unit)}")

@@ -6,7 +6,6 @@ that it is made with, and its kind.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +13,14 @@ import numpy as np
 from xarray_omezarr import (
     coordinates,
     crops,
+    layouts,
     looks,
     resample,
     slots,
     tables,
     views,
-    write,
 )
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.units import SPACE_UNITS, TIME_UNITS
 
 if TYPE_CHECKING:
@@ -114,10 +113,10 @@ def tree_layers(tree: xr.DataTree) -> list[LayerData]:
     if coordinates.IMAGE in tree.data_vars:
         return dataset_layers(tree.to_dataset())
     node = _only_image(tree)
-    levels = write.tree_levels(node, None)
+    levels = layouts.tree_levels(node, None)
     labels = {
         key: ([level[key] for level in found], tables.properties_of(found[0], key))
-        for key, found in write.tree_labels(node).items()
+        for key, found in layouts.tree_labels(node).items()
     }
     return _layers(
         levels[0].attrs.get("name"), [level[coordinates.IMAGE] for level in levels], labels
@@ -204,7 +203,7 @@ def _levels(array: xr.DataArray) -> list[xr.DataArray]:
     levels = [array]
     for number, found in crop.origin.describe(range(crop.origin.number, crop.origin.count)).items():
         if isinstance(found, OmeZarrError):
-            warnings.warn(f"{found} The level is left out.", OmeZarrWarning, stacklevel=2)
+            warn(f"{found} The level is left out.")
         elif number != crop.origin.number:
             levels.append(crop.at(number, found))
     return levels

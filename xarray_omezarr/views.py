@@ -7,7 +7,6 @@ from an opened image and not read. All else is drawn as it is.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import coordinates, crops, picking, slots
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr import coordinates, crops, picking, rendering, slots
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.model import TYPES
 from xarray_omezarr.scalebars import symbol
 from xarray_omezarr.units import UNIT_NAMES
@@ -33,10 +32,6 @@ MOST_PIXELS = 2**22
 _DENSE = 4
 #: More bytes than these are read only with a warning.
 MOST_BYTES = 2**30
-#: The axes of space, the horizontal one last.
-_SPACE = ("z", "y", "x")
-#: Levels may lack so much of what the screen has.
-_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -87,18 +82,13 @@ def plane_of(array: xr.DataArray, gone: Collection[str] = ()) -> tuple[str, str]
     OmeZarrError
         Where there are no two of them.
     """
-    field = slots.one_field(array)
-    axes = coordinates.axes_of(field, coordinates.memory_of(field).axes)
-    space = [axis.name for axis in axes if axis.type == "space" and axis.name not in gone]
+    space = rendering.space_of(array, gone)
     if len(space) < 2:  # noqa: PLR2004 - a plane
         msg = (
             f"'{array.name}' has the dimensions {', '.join(map(str, array.dims)) or 'none'}; a "
             "picture needs two of space, like y and x. Select no single position along them."
         )
         raise OmeZarrError(msg)
-    if set(space) <= set(_SPACE):
-        # Transposed, an image is still the same one.
-        space.sort(key=_SPACE.index)
     return space[-2], space[-1]
 
 
@@ -126,7 +116,7 @@ def check(
     Raises
     ------
     OmeZarrError
-        Where something is no dimension, is drawn, or does not go together.
+        Where something is no dimension, is drawn, or does not go together; or there are no pixels.
     """
     along = {} if project is None else project
     channel = channel_of(array)
@@ -138,6 +128,13 @@ def check(
         )
         raise OmeZarrError(msg)
     plane = plane_of(array, along)
+    empty = [str(dim) for dim, size in array.sizes.items() if not size]
+    if empty:
+        msg = (
+            f"'{array.name}' has no pixels along {', '.join(empty)}: there is nothing to draw. "
+            "Select at least one position."
+        )
+        raise OmeZarrError(msg)
     free = [str(dim) for dim in array.dims if dim not in plane and dim not in along]
     given = [dim for dim in facets.values() if dim is not None]
     for what, dim in facets.items():
@@ -212,7 +209,7 @@ def view_of(
     drawn = xr.Dataset({name: array})
     for label in labels:
         if label != name:
-            drawn[label] = _on_pixels(ds[label], array, dims, keep)
+            drawn[label] = crops.onto(ds[label], array, dims, keep)
     return View(drawn, sides[0], sides[1], chosen)
 
 
@@ -235,7 +232,7 @@ def position(coordinate: xr.DataArray) -> str:
 
 
 def _unit(array: xr.DataArray, dim: str) -> str | None:
-    unit = str(array.coords[dim].attrs.get("units") or "").strip()
+    unit = str(array[dim].attrs.get("units") or "").strip()
     return UNIT_NAMES.get(unit, unit) or None
 
 
@@ -244,9 +241,7 @@ def _one_plane(
 ) -> tuple[xr.Dataset, tuple[str, ...]]:
     """Select one position along all dimensions but some, and tell of all single positions."""
     array = ds[name]
-    space = {axis.name for axis in coordinates.axes_of(
-        slots.one_field(array), coordinates.memory_of(array).axes
-    ) if axis.type == "space"}  # fmt: skip
+    space = rendering.space_of(array)
     indexers = {
         str(dim): size // 2 if dim in space else 0
         for dim, size in ds.sizes.items()
@@ -287,18 +282,60 @@ def _at_level(
     if level is not None:
         return crop.at(level)
     places = coordinates.geometry_of(slots.one_field(array))
-    lengths = {dim: array.sizes[dim] * abs(places[dim][0]) for dim in dims}
-    sizes = dict(zip(dims, reversed(screen), strict=True))
-    largest = {dim: lengths[dim] / max(sizes[dim], 1) for dim in dims}
-    if _unit(array, dims[0]) == _unit(array, dims[1]):
-        # What is drawn to scale leaves a margin on two sides.
-        largest = dict.fromkeys(dims, max(largest.values()))
+    largest = _largest(array, dims, screen)
 
     def fits(spacing: Mapping[str, float]) -> bool:
-        fine = (spacing[d] * abs(places[d][0]) <= largest[d] * (1 + _ROUNDING) for d in dims)
+        fine = (spacing[d] * abs(places[d][0]) <= largest[d] for d in dims)
         return all(fine) and all(spacing.get(dim, 1.0) == 1 for dim in keep)
 
     return _opened(crop, fits)
+
+
+def level_of(
+    levels: Sequence[xr.Dataset],
+    name: str,
+    *,
+    plane: tuple[str, str],
+    keep: Collection[str] = (),
+    screen: tuple[float, float],
+) -> xr.Dataset:
+    """Choose the coarsest of some levels that has a pixel for each one of the screen.
+
+    Parameters
+    ----------
+    levels
+        The levels of an image, the finest first.
+    name, plane, keep, screen
+        As for `view_of`; along the dimensions of `keep`, all levels that may be chosen are alike.
+    """
+    if len(levels) == 1:
+        return levels[0]
+    # Along other dimensions, pixels may lie wherever they like.
+    planes = [ds[name].isel(dict.fromkeys(set(ds[name].dims) - {*plane}, 0)) for ds in levels]
+    largest = _largest(planes[0], plane, screen)
+    sizes = [{dim: abs(coordinates.geometry_of(one)[dim][0]) for dim in plane} for one in planes]
+    for ds, own in zip(reversed(levels[1:]), reversed(sizes[1:]), strict=True):
+        if (
+            # Before 0.4, nothing says how large pixels are.
+            any(own[dim] > sizes[0][dim] for dim in plane)
+            and all(own[dim] <= largest[dim] for dim in plane)
+            and all(ds.sizes[dim] == levels[0].sizes[dim] for dim in keep)
+        ):
+            return ds
+    return levels[0]
+
+
+def _largest(
+    array: xr.DataArray, dims: tuple[str, str], screen: tuple[float, float]
+) -> dict[str, float]:
+    """Tell how large pixels may be, for one of them to be there for each one of the screen."""
+    places = coordinates.geometry_of(slots.one_field(array))
+    sizes = dict(zip(dims, reversed(screen), strict=True))
+    found = {dim: array.sizes[dim] * abs(places[dim][0]) / max(sizes[dim], 1) for dim in dims}
+    if _unit(array, dims[0]) == _unit(array, dims[1]):
+        # What is drawn to scale leaves a margin on two sides.
+        found = dict.fromkeys(dims, max(found.values()))
+    return {dim: size * (1 + crops.ROUNDING) for dim, size in found.items()}
 
 
 def _opened(crop: Crop, fits: Callable[[Mapping[str, float]], bool]) -> xr.DataArray:
@@ -307,7 +344,7 @@ def _opened(crop: Crop, fits: Callable[[Mapping[str, float]], bool]) -> xr.DataA
         try:
             return crop.at(level)
         except OmeZarrError as error:
-            warnings.warn(f"{error} A finer level is drawn.", OmeZarrWarning, stacklevel=2)
+            warn(f"{error} A finer level is drawn.")
     return crop.array
 
 
@@ -321,39 +358,8 @@ def _warn_of_bytes(array: xr.DataArray, count: int) -> None:
     if array.nbytes <= MOST_BYTES or array.variable._in_memory:  # noqa: SLF001 - `data` would load
         return
     what = "a picture" if count == 1 else f"{count} pictures"
-    warnings.warn(
+    warn(
         f"{array.nbytes / 2**30:.1f} GiB of '{array.name}' are read for {what}. Crop it (.sel), or "
         "open a coarser level (level=, resolution=, max_bytes=); where an image was opened without "
-        "chunks=, one that is fine enough is taken by itself.",
-        OmeZarrWarning,
-        stacklevel=4,
+        "chunks=, one that is fine enough is taken by itself."
     )
-
-
-def _on_pixels(
-    labels: xr.DataArray, array: xr.DataArray, dims: tuple[str, str], keep: Collection[str]
-) -> xr.DataArray:
-    """Bring labels onto the pixels of an image: those of a level as fine, and there the nearest."""
-    wanted = {dim: abs(_spacing(array, dim) / _spacing(labels, dim)) for dim in dims}
-    crop = crops.crop_of(labels)
-    if crop is not None:
-        labels = _opened(
-            crop,
-            lambda spacing: (
-                all(spacing[dim] <= wanted[dim] * (1 + _ROUNDING) for dim in dims)
-                and all(spacing.get(dim, 1.0) == 1 for dim in keep)
-            ),
-        )
-    for dim in dims:
-        own, other = labels[dim].values, array[dim].values
-        if np.array_equal(own, other):
-            continue
-        middles = (own[1:] + own[:-1]) / 2
-        # In the middle between two it is the first, whatever rounding says.
-        nearest = np.searchsorted(middles, other - _ROUNDING * abs(_spacing(array, dim)))
-        labels = labels.isel({dim: nearest}).assign_coords({dim: array[dim]})
-    return labels
-
-
-def _spacing(array: xr.DataArray, dim: str) -> float:
-    return coordinates.geometry_of(slots.one_field(array))[dim][0]
