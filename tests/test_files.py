@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import itertools
 import pickle
+import re
 import struct
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
+import xarray as xr
+from PIL import Image
 from skimage import io
 
 from tests.tiffing import patched, pixels, put, put_parts
-from xarray_omezarr import OmeZarrError, OmeZarrWarning, files, open_image, strips
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, files, open_image, scale, strips
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import xarray as xr
 
     from tests.tiffing import Pixels
 
@@ -78,10 +81,34 @@ def test_ome_tiff(
 @pytest.mark.parametrize("predictor", [False, True])
 def test_types(tmp_path: Path, dtype: str, predictor: bool) -> None:  # noqa: FBT001
     if predictor and dtype[0] == "f":
-        pytest.skip("of floating point, predictors need imagecodecs")
+        pytest.importorskip("imagecodecs")
     data = pixels((20, 30), dtype)
     path = put(tmp_path / "a.tif", data, compression="zlib", predictor=predictor)
     same(path, data, "yx")
+
+
+@pytest.mark.parametrize(
+    ("compression", "options"),
+    [
+        ("lzw", {"predictor": True}),
+        ("zstd", {}),
+        ("jpeg", {"photometric": "ycbcr", "subsampling": (2, 2)}),
+        ("jpeg2000", {}),
+        ("zlib", {"predictor": True, "dtype": "f4"}),
+    ],
+)
+def test_codecs_of_imagecodecs(tmp_path: Path, compression: str, options: dict[str, Any]) -> None:
+    pytest.importorskip("imagecodecs")
+    data = pixels((64, 80, 3), options.pop("dtype", "u1"))
+    options = {"photometric": "rgb", "tile": (32, 48), **options}
+    path = put(tmp_path / "a.tif", data, compression=compression, **options)
+    expected = np.moveaxis(tifffile.imread(path), -1, 0)
+    ds = same(path, expected, "cyx")
+    # In another process it is decoded the same, by a file that is opened anew.
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ds)).image, expected)  # noqa: S301
+    scale(path, tmp_path / "a.ome.zarr")
+    scaled = xr.open_dataset(tmp_path / "a.ome.zarr", engine="omezarr")
+    np.testing.assert_array_equal(scaled.image, expected)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -277,6 +304,17 @@ def test_a_file_that_changes_is_not_read_on(tmp_path: Path) -> None:
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_gif_of_one_picture(tmp_path: Path) -> None:
+    data = pixels((40, 50), "u1")
+    frames = [Image.fromarray(data), Image.fromarray(data[::-1])]
+    frames[0].save(tmp_path / "a.gif")
+    red = open_image(tmp_path / "a.gif").image.sel(c="Red")
+    np.testing.assert_array_equal(red, data)
+    frames[0].save(tmp_path / "b.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(OmeZarrError, match="several pictures"):
+        open_image(tmp_path / "b.gif")
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.jpg"])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_pictures(tmp_path: Path, name: str, samples: int) -> None:
@@ -284,7 +322,7 @@ def test_pictures(tmp_path: Path, name: str, samples: int) -> None:
     io.imsave(tmp_path / name, data, check_contrast=False)
     expected = io.imread(tmp_path / name)
     ds = open_image(tmp_path / name)
-    if samples == 3:
+    if expected.ndim == 3:
         expected = np.moveaxis(expected, -1, 0)
         assert ds.c.values.tolist() == ["Red", "Green", "Blue"]
     assert ds.image.dims == ("c", "y", "x")[-expected.ndim :]
@@ -329,26 +367,31 @@ def test_what_is_no_image_file(tmp_path: Path) -> None:
             open_image(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="There is nothing at"):
         open_image(tmp_path / "none.tif")
-    with pytest.raises(OmeZarrError, match="cannot be read"):
+    with pytest.raises(OmeZarrError, match="is a folder; expected an image file"):
         open_image(tmp_path)
     with pytest.raises(OmeZarrError, match="Download it first"):
         open_image("https://host/a.tif")
 
 
-def test_a_missing_codec_is_named(tmp_path: Path) -> None:
-    if 5 in tifffile.TIFF.DECOMPRESSORS:
-        pytest.skip("imagecodecs is installed")
-    path = patched(put(tmp_path / "a.tif", pixels((16, 20))), 259, struct.pack("<H", 5))
-    with pytest.raises(OmeZarrError, match=r"LZW.*imagecodecs.*pip install imagecodecs"):
-        open_image(path)
-
-
-def test_bits_that_need_a_codec_are_named(tmp_path: Path) -> None:
-    if importlib.util.find_spec("imagecodecs") is not None:
-        pytest.skip("imagecodecs is installed")
-    path = put(tmp_path / "a.tif", pixels((16, 16)) > 99)
-    with pytest.raises(OmeZarrError, match=r"1 bits in a sample.*pip install imagecodecs"):
-        open_image(path)
+@pytest.mark.parametrize(
+    ("tag", "value", "message"),
+    [
+        (259, 5, r"LZW.*imagecodecs.*pip install imagecodecs"),
+        (258, 12, r"12 bits in a sample.*pip install imagecodecs"),
+    ],
+)
+def test_a_missing_codec_is_named(tmp_path: Path, tag: int, value: int, message: str) -> None:
+    path = patched(put(tmp_path / "a.tif", pixels((16, 20))), tag, struct.pack("<H", value))
+    code = f"""
+        import sys
+        sys.modules["imagecodecs"] = None
+        from xarray_omezarr import open_image
+        open_image({str(path)!r})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False, text=True
+    )
+    assert re.search(message, done.stderr)
 
 
 TAGS = {"width": 256, "length": 257, "rows per strip": 278, "offsets": 273, "sizes": 279}
@@ -361,7 +404,7 @@ def test_hostile_tags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: int, value: int, compression: str | None
 ) -> None:
     path = put(tmp_path / "a.tif", pixels((16, 20), "u1"), compression=compression, rowsperstrip=16)
-    monkeypatch.setattr(files, "_warn", lambda _: None)
+    monkeypatch.setattr(files, "warn", lambda _: None)
     try:
         found = open_image(patched(path, tag, struct.pack("<I", value))).image
         assert found.size <= 2**20
@@ -412,7 +455,7 @@ def test_damaged_pixels_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_any_bytes_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(files, "_warn", lambda _: None)
+    monkeypatch.setattr(files, "warn", lambda _: None)
     rng = np.random.default_rng(seed)
     data = pixels((3, 40, 50))
     path = put(

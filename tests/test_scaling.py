@@ -37,6 +37,10 @@ ABOUT = {
 }
 
 
+#: Without a channel, for which pixels are looked at before they are written.
+UNNAMED = {"axes": "ZYX"}
+
+
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in a directory that nothing unfinished is left in."""
@@ -55,6 +59,14 @@ def stack(**options: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - tifffile's
     options = {"tile": (64, 48), "compression": "zlib", "metadata": ABOUT, **options}
     tifffile.imwrite("stack.ome.tif", data, **options)
     return data
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_numbers_of_64_bits(dtype: str) -> None:
+    data = pixels((20, 30), dtype)
+    tifffile.imwrite("a.tif", data)
+    scale("a.tif", "a.zarr")
+    np.testing.assert_array_equal(levels_of("a.zarr")[0], data)
 
 
 # ── image files ──────────────────────────────────────────────────────────────────────────────────
@@ -94,7 +106,7 @@ def test_pyramid_of_a_tiff_is_that_of_its_pixels(here: Path, options: dict[str, 
 def test_each_tile_is_decoded_once(
     monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int] | None
 ) -> None:
-    stack(tile=tile, rowsperstrip=None if tile else 9)
+    stack(tile=tile, rowsperstrip=None if tile else 9, metadata=UNNAMED)
     starts: list[int] = []
     original = strips._content
 
@@ -119,6 +131,27 @@ def test_sizes_and_units_that_are_said(here: Path) -> None:
         assert ds.image.encoding["omezarr"]["version"] == "0.4"
 
 
+def test_channels_without_windows_get_such_as_show_something(here: Path) -> None:
+    data = np.tile(np.linspace(300, 2500, 50).astype("u2"), (2, 40, 1))
+    put(here / "a.ome.tif", data, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}})
+    scale("a.ome.tif", "a.ome.zarr")
+    (image,) = levels_of("a.ome.zarr")
+    assert image.c_window_start.values.tolist() == [300, 300]
+    assert image.c_window_end.values.tolist() == [2500, 2500]
+    assert len(set(image.c_color.values.tolist())) == 2
+    rgb = [one.omezarr.to_rgb().values for one in (image, open_image("a.ome.tif").image)]
+    np.testing.assert_array_equal(*rgb)
+
+
+def test_alpha_is_not_shown(here: Path) -> None:
+    data = np.dstack([pixels((40, 50, 3), "u1"), np.full((40, 50), 255, "u1")])
+    io.imsave(here / "a.png", data, check_contrast=False)
+    scale("a.png", "a.ome.zarr")
+    with xr.open_dataset("a.ome.zarr", engine="omezarr") as ds:
+        assert ds.c_active.values.tolist() == [True, True, True, False]
+        np.testing.assert_array_equal(ds.omezarr.to_rgb().values, data[..., :3])
+
+
 def test_pictures(here: Path) -> None:
     data = pixels((40, 50, 3), "u1")
     io.imsave(here / "a.png", data, check_contrast=False)
@@ -139,7 +172,7 @@ def test_the_source_stays_as_it_was() -> None:
 
 
 def test_workers_are_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack()
+    stack(metadata=UNNAMED)
     seen = set()
     original = strips.TiffPixels.box
 
@@ -189,12 +222,12 @@ def test_what_was_interrupted_is_continued(here: Path, monkeypatch: pytest.Monke
 
 
 def test_another_file_is_not_continued_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack()
+    stack(metadata=UNNAMED)
     with monkeypatch.context() as patch:
         patch.setattr(strips.TiffPixels, "box", lambda *_: 1 / 0)
         with pytest.raises(OmeZarrError, match="ZeroDivisionError"):
             scale("stack.ome.tif", "a.ome.zarr")
-    stack(compression=None)
+    stack(compression=None, metadata=UNNAMED)
     with pytest.raises(OmeZarrError, match="source"):
         scale("stack.ome.tif", "a.ome.zarr", resume=True)
     shutil.rmtree("a.ome.zarr")
@@ -366,6 +399,8 @@ def test_command(here: Path) -> None:
     assert second.shape == (5, 200, 250)
     assert first.omezarr.scale == {"z": 1.0, "y": 0.2, "x": 0.2}
     assert "exists" in run("a.tif", "a.ome.zarr", "zyx", code=1).stderr
+    put(here / "b.tif", pixels((40, 50)), resolution=(300, 300), resolutionunit="INCH")
+    assert "pixel size is by --pixel-size\n" in run("b.tif", "b.ome.zarr").stderr
     assert "AXES" in run("a.tif", "b.ome.zarr", code=1).stderr
     assert "expected some of t, c, z, y and x" in run("a.tif", "b.zarr", "abc", code=2).stderr
     assert "is not an axis and its value" in run("a.tif", "b", "--pixel-size", "z=", code=2).stderr
@@ -405,6 +440,7 @@ def test_options_of_ome_zarr(here: Path) -> None:
     np.testing.assert_array_equal(group[datasets[0]["path"]], data)
 
 
+@pytest.mark.usefixtures("_forked")
 def test_a_tiff_survives_processes(here: Path) -> None:
     data = stack()
     ds = open_image("stack.ome.tif")

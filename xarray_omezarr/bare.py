@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xarray_omezarr import chunked, spec, storage, stores
 from xarray_omezarr.documents import ARRAY_METADATA
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.model import TYPES, Axis, Image, Level
 from xarray_omezarr.rasters import Rasters
-from xarray_omezarr.read import check_positions, finish, warn
+from xarray_omezarr.read import check_positions, finish
 from xarray_omezarr.transforms import ScaleTranslation
 
 if TYPE_CHECKING:

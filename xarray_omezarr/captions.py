@@ -7,7 +7,7 @@ them says is not made up.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -34,12 +34,14 @@ _PRINTED = 20.0
 _RESOLUTION_UNITS = {2: 25400.0, 3: 10000.0}
 #: Points of time are even where none is off by more than this part of the step between them.
 _EVEN = 0.01
+#: Added to the others as light, it would be all that is seen.
+_ALPHA = Channel("Alpha", active=False)
 #: What the samples of a pixel are called.
 _SAMPLES = {
-    2: (Channel("Grey"), Channel("Alpha")),
+    2: (Channel("Grey"), _ALPHA),
     3: (Channel("Red", "FF0000"), Channel("Green", "00FF00"), Channel("Blue", "0000FF")),
 }
-_SAMPLES[4] = (*_SAMPLES[3], Channel("Alpha"))
+_SAMPLES[4] = (*_SAMPLES[3], _ALPHA)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def named_samples(channels: Sequence[Channel] | None, samples: int) -> tuple[Cha
     if channels is None or len(channels) == 1:
         return own
     return tuple(
-        Channel(f"{channel.label or f'Channel {number}'} {sample.label}", sample.color)
+        replace(sample, label=f"{channel.label or f'Channel {number}'} {sample.label}")
         for number, channel in enumerate(channels)
         for sample in own
     )
@@ -267,7 +269,7 @@ def from_resolution(resolution: Sequence[float], unit: int, place: str, warn: Wa
     (0.5, 'micrometer')
     >>> from_resolution((300.0, 300.0), 2, "a.tif", print).spacing
     a.tif: its resolution of 300 pixels per inch is taken for that of a print, and left out; say
-    what the pixel size is by pixel_size= (--pixel-size)
+    what the pixel size is by pixel_size=
     {}
     """
     if unit not in _RESOLUTION_UNITS or not all(
@@ -280,7 +282,7 @@ def from_resolution(resolution: Sequence[float], unit: int, place: str, warn: Wa
         if resolution[0] > 1:
             warn(
                 f"{place}: its resolution of {resolution[0]:g} pixels per {name} is taken for that "
-                "of a print, and left out; say what the pixel size is by pixel_size= (--pixel-size)"
+                "of a print, and left out; say what the pixel size is by pixel_size="
             )
         return Caption()
     return Caption(None, {dim: (size, "micrometer") for dim, size in zip("xy", sizes, strict=True)})

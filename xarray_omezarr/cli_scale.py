@@ -37,7 +37,7 @@ def _unit(text: str) -> Any:  # noqa: ANN401 - a dict or a word
 @click.command(
     epilog=examples(
         "omezarr scale cells.ome.tif cells.ome.zarr --workers 8",
-        "omezarr scale stack.tif stack.ome.zarr zyx --pixel-size z=1,y=0.2,x=0.2 --unit um",
+        "omezarr scale a.tif a.ome.zarr zyx --pixel-size z=1,y=0.2,x=0.2 --unit um",
         "omezarr scale array.zarr image.ome.zarr yx --factor 3 --levels 4",
     )
 )

@@ -16,7 +16,7 @@ from xarray_omezarr.errors import (
     OmeZarrError,
     OmeZarrFileNotFoundError,
     OmeZarrPermissionError,
-    OmeZarrWarning,
+    warn,
 )
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.model import TYPES, Axis
@@ -95,7 +95,7 @@ def open_image(
     if head.startswith(_TIFF):
         from xarray_omezarr.tiffs import open_tiff
 
-        pixels, caption = open_tiff(str(file), series, names, _warn)
+        pixels, caption = open_tiff(str(file), series, names, warn)
         dims = pixels.layout.dims
         data: Any = _cached(pixels)
         chunks = dict(zip(dims, pixels.layout.chunks, strict=True))
@@ -182,13 +182,15 @@ def beginning(file: Path) -> bytes:
     except PermissionError as error:
         msg = f"{file} may not be read: {error.strerror}."
         raise OmeZarrPermissionError(msg) from error
+    except IsADirectoryError as error:
+        msg = (
+            f"{file} is a folder; expected an image file. What is OME-Zarr is opened by "
+            "xr.open_dataset(…, engine='omezarr')."
+        )
+        raise OmeZarrError(msg) from error
     except OSError as error:
         msg = f"{file} cannot be read: {error.strerror}."
         raise OmeZarrError(msg) from error
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=4)
 
 
 def _dataset(
@@ -211,7 +213,7 @@ def _dataset(
         told = [replace(one, label=label) for one, label in zip(channels, labels, strict=True)]
         coords |= coordinates.channel_coordinates(told, along)
     elif channels:
-        _warn(f"{file}: {len(channels)} channels are described, but there are {count}; left out")
+        warn(f"{file}: {len(channels)} channels are described, but there are {count}; left out")
     variable.encoding = {"preferred_chunks": chunks}
     made = xr.Dataset(
         {coordinates.IMAGE: variable}, coords, {"name": caption.name} if caption.name else {}
@@ -251,6 +253,8 @@ def _picture(file: Path) -> tuple[np.ndarray[Any, Any], Caption]:
                 "damaged, or was cut short; or save it as a tiled TIFF."
             )
             raise OmeZarrError(msg) from error
+    if pixels.ndim == 4 and len(pixels) == 1:  # noqa: PLR2004 - a GIF of one picture
+        pixels = pixels[0]
     if pixels.ndim not in (2, 3):
         msg = f"{file} has several pictures, of shape {pixels.shape}. Save them as OME-TIFF."
         raise OmeZarrError(msg)

@@ -62,12 +62,18 @@ class Camera:
     seed: int
 
     def check(self) -> None:
-        """Refuse what cannot be made."""
+        """Refuse what cannot be made, or not be opened again."""
+        from xarray_omezarr.rasters import MOST_POSITIONS
+
         if not self.dims or len(set(self.dims)) < len(self.dims) or not set(self.dims) <= set(AXES):
             msg = f"`dims` is {self.dims}; expected some of {AXES}, each once."
             raise OmeZarrError(msg)
-        if len(self.shape) != len(self.dims) or min(self.shape) < 1:
-            msg = f"`shape` is {self.shape}; expected a size of 1 or more for each of {self.dims}."
+        wrong = len(self.shape) != len(self.dims) or min(self.shape) < 1
+        if wrong or sum(self.shape) > MOST_POSITIONS:
+            msg = (
+                f"`shape` is {self.shape}; expected a size of 1 or more for each of {self.dims}, "
+                f"and no more than {MOST_POSITIONS} in all."
+            )
             raise OmeZarrError(msg)
         if self.dtype.kind not in "uif":
             msg = f"`dtype` is {self.dtype}; expected an integer or floating type."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import bare, files, slots
+from xarray_omezarr import bare, coordinates, files, looks, rendering, slots
 from xarray_omezarr.accessor import OmeZarrDatasetAccessor
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
 from xarray_omezarr.files import axis_names, check_axes
@@ -145,6 +145,7 @@ def scale(
         }
         accessor = OmeZarrDatasetAccessor(ds)
         plan = accessor.plan(**how)
+        accessor = OmeZarrDatasetAccessor(_shown(ds))
         with nullcontext() if workers is None else _threads(workers):
             accessor.to_zarr(
                 target,
@@ -236,6 +237,23 @@ def _opened(
     if names is not None:
         check_axes(names, [tuple(map(str, ds.image.dims))], str(source))
     return ds
+
+
+def _shown(ds: xr.Dataset) -> xr.Dataset:
+    """Say how channels are shown that have names and no windows, which a file has to say.
+
+    All of the range of 16 bits, of which a camera uses a part, is a black picture in any viewer.
+    """
+    channels = coordinates.channels_of(ds.image, "c" if "c" in ds.dims else None)
+    if not channels:
+        return ds
+    look = looks.looks_of(ds.image, channels=range(len(channels)))
+    if look.are_settled:
+        return ds
+    found = rendering.settled(look, ds.image).channels
+    return OmeZarrDatasetAccessor(ds).assign_channels(
+        colors=[one.color for one in found], windows=[one.window for one in found]
+    )
 
 
 def _in_order(ds: xr.Dataset) -> xr.Dataset:

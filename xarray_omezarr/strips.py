@@ -20,7 +20,7 @@ from xarray.core import indexing
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import tifffile
@@ -56,6 +56,17 @@ class PixelFile(NamedTuple):
     size: int
     changed: int
     """When it was changed last, in nanoseconds."""
+
+
+class Segment(NamedTuple):
+    """A strip or tile of a plane, as far as it is read."""
+
+    number: int
+    """Which of the plane's it is."""
+    there: tuple[slice, ...]
+    """The part of what is read that it fills."""
+    here: tuple[slice, ...]
+    """And the part of itself that it fills that by."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,8 @@ class TiffPixels(BackendArray):
             sides.get("y", (0, length)),
             sides.get("x", (0, width)),
         )
+        # The same for each page.
+        segments = [] if layout.orders is not None else self._segments(inside)
         ranges = [
             range(*self._pages_along(name, sides.get(name, (0, 1)))) for name, _ in layout.lead
         ]
@@ -192,7 +205,7 @@ class TiffPixels(BackendArray):
                     into = into if into.ndim == 4 else into[np.newaxis]  # noqa: PLR2004
                     part = (begin - first, end - first)
                     try:
-                        self._fill(into, files, page, plane, inside, part)
+                        self._fill(into, files, page, plane, inside, segments, part)
                     except OmeZarrError:
                         raise
                     except Exception as error:
@@ -218,6 +231,7 @@ class TiffPixels(BackendArray):
         page: int,
         plane: int,
         inside: Box,
+        segments: Sequence[Segment],
         samples: tuple[int, int],
     ) -> None:
         """Fill an array, of depth, length, width and samples, with a part of a page."""
@@ -229,7 +243,7 @@ class TiffPixels(BackendArray):
             start = int(self.layout.offsets[page, 0])
             self._fill_rows(into, files.open(number), (start, order), plane, inside, samples)
         else:
-            self._fill_segments(into, files.open(number), page, plane, inside, samples)
+            self._fill_segments(into, files.open(number), page, plane, segments, samples)
 
     def _fill_rows(  # noqa: PLR0917 - all of them say where
         self,
@@ -259,45 +273,49 @@ class TiffPixels(BackendArray):
                     :, x0 - left : x1 - left, samples[0] : samples[1]
                 ]
 
+    def _segments(self, inside: Box) -> list[Segment]:
+        """Give the strips or tiles that a part of a plane touches."""
+        sizes, segment = self.layout.page[1:4], self.layout.segment
+        counts = [-(-n // s) for n, s in zip(sizes, segment, strict=True)]
+        touched = [
+            range(low // size, -(-high // size))
+            for (low, high), size in zip(inside, segment, strict=True)
+        ]
+        found = []
+        for index in itertools.product(*touched):
+            starts = [i * s for i, s in zip(index, segment, strict=True)]
+            cut = [
+                (max(low, start), min(high, start + s, n))
+                for (low, high), start, s, n in zip(inside, starts, segment, sizes, strict=True)
+            ]
+            there = tuple(
+                slice(a - low, b - low) for (a, b), (low, _) in zip(cut, inside, strict=True)
+            )
+            here = tuple(slice(a - s, b - s) for (a, b), s in zip(cut, starts, strict=True))
+            found.append(Segment(int(np.ravel_multi_index(index, counts)), there, here))
+        return found
+
     def _fill_segments(  # noqa: PLR0917 - all of them say where
         self,
         into: NDArray[Any],
         file: BinaryIO,
         page: int,
         plane: int,
-        inside: Box,
+        segments: Sequence[Segment],
         samples: tuple[int, int],
     ) -> None:
         """Fill an array from the strips or tiles of a page."""
         layout = self.layout
         decode, tables = self._decoder(page)
-        counts = [-(-n // s) for n, s in zip(layout.page[1:4], layout.segment, strict=True)]
-        touched = [
-            range(low // size, -(-high // size))
-            for (low, high), size in zip(inside, layout.segment, strict=True)
-        ]
-        for index in itertools.product(*touched):
-            number = int(np.ravel_multi_index((plane, *index), (layout.page[0], *counts)))
-            starts = [i * s for i, s in zip(index, layout.segment, strict=True)]
+        first = plane * (layout.offsets.shape[1] // layout.page[0])
+        for segment in segments:
+            number = first + segment.number
             size = int(layout.counts[page, number])
             content = _content(file, int(layout.offsets[page, number]), size) if size else None
             pixels, _, _ = decode(content, number, **tables)
-            ends = [
-                min(start + s, n)
-                for start, s, n in zip(starts, layout.segment, layout.page[1:4], strict=True)
-            ]
-            cut = [
-                (max(low, start), min(high, end))
-                for (low, high), start, end in zip(inside, starts, ends, strict=True)
-            ]
-            there = tuple(
-                slice(a - low, b - low) for (a, b), (low, _) in zip(cut, inside, strict=True)
+            into[segment.there] = (
+                layout.nodata if pixels is None else pixels[(*segment.here, slice(*samples))]
             )
-            if pixels is None:
-                into[there] = layout.nodata
-                continue
-            here = tuple(slice(a - s, b - s) for (a, b), s in zip(cut, starts, strict=True))
-            into[there] = pixels[(*here, slice(*samples))]
 
     def _decoder(self, page: int) -> tuple[Decode, Mapping[str, Any]]:
         with self._lock:
@@ -312,6 +330,8 @@ class Decoders:
 
     def __init__(self, series: tifffile.TiffPageSeries) -> None:
         self._pages = [*series]
+        # What colours a JPEG has is read from its file, which is open for now.
+        _ = series.keyframe.decode
 
     def of(self, page: int) -> tuple[Decode, Mapping[str, Any]]:
         """Give what decodes a page, and what it needs besides."""

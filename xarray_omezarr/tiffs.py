@@ -111,7 +111,7 @@ def _chosen(path: str, every: Sequence[tifffile.TiffPageSeries], series: int | N
         lines.append(f"  … and {len(every) - _MOST_LISTED} more")
     what = "has several images" if series is None else f"has no image {series}"
     listed = "\n".join(lines)
-    msg = f"{path} {what}; choose one of these by series= (--series):\n{listed}"
+    msg = f"{path} {what}; choose one of these by series=:\n{listed}"
     raise OmeZarrError(msg)
 
 
