@@ -22,7 +22,8 @@ import zarr
 from click.testing import CliRunner
 
 import xarray_omezarr
-from xarray_omezarr import cli, cli_demo, samples
+from xarray_omezarr import cli, cli_demo, remote, samples
+from xarray_omezarr.cli_advice import in_options
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -90,7 +91,7 @@ def test_help_names_the_commands() -> None:
 def test_help_fits_a_screen_and_shows_an_example(name: str) -> None:
     lines = ran(name, "--help").splitlines()
     assert len(lines) <= 45
-    assert max(map(len, lines)) <= 96
+    assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"Usage: omezarr {name} [OPTIONS]")
     begin = next(i for i, line in enumerate(lines) if re.fullmatch("  Examples?:", line))
     assert all(re.match(rf"    (\w+=\S+ )?omezarr {name}\b", line) for line in lines[begin + 1 :])
@@ -194,19 +195,24 @@ def test_warnings_are_lines_on_stderr() -> None:
 # ── the world around ─────────────────────────────────────────────────────────────────────────────
 
 
-def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a line in bash, where `omezarr` is the command of this package."""
+def shell(line: str, name: str = "bash", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line in a shell, where `omezarr` is the command of this package."""
     folder = Path("bin")
     folder.mkdir(exist_ok=True)
     script = folder / "omezarr"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m xarray_omezarr "$@"\n')
     script.chmod(0o755)
     env = {**os.environ, "PATH": f"{folder.resolve()}:{os.environ['PATH']}", **environment}
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
+    program = shutil.which(name)
+    if program is None:
+        pytest.skip(f"there is no {name}")
     return subprocess.run(
-        [bash, "-c", line], capture_output=True, env=env, check=False, text=True, encoding="utf-8"
+        [program, "-c", line],
+        capture_output=True,
+        env=env,
+        check=False,
+        text=True,
+        encoding="utf-8",
     )
 
 
@@ -259,6 +265,20 @@ def test_interrupted_it_says_so_and_leaves_nothing(here: Path) -> None:
     assert [path.name for path in here.iterdir()] == ["big.ome.zarr"]
 
 
+@pytest.mark.parametrize("module", ["xarray", "click", "zarr"])
+def test_interrupted_while_it_imports(module: str, here: Path) -> None:
+    # A module that is interrupted, as it is imported, and would go on as if nothing had been.
+    (here / f"{module}.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\n    print(1)\n"
+        "except Exception:\n    print('an exception')\n"
+    )
+    code = f"import sys; sys.path.insert(0, {str(here)!r}); import _omezarr_command as c; c.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info", "nothing"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"\nInterrupted.\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
 def test_a_bar_is_shown_on_terminals_unless_it_is_to_be_quiet() -> None:
     import fcntl
@@ -307,6 +327,46 @@ def test_bash_completes_subcommands_options_and_values() -> None:
     ]  # fmt: skip
 
 
+def test_zsh_completes_subcommands_options_and_values() -> None:
+    told = shell(
+        """
+        compdef() { }; compadd() { print -- $completions }; _path_files() { print files }
+        _describe() { print -l -- $completions_with_descriptions }
+        eval "$(_OMEZARR_COMPLETE=zsh_source omezarr)"
+        complete_() { words=("$@"); CURRENT=$#; _omezarr_completion }
+        complete_ omezarr con
+        complete_ omezarr create --me
+        complete_ omezarr create --method a
+        complete_ omezarr info ""
+        """,
+        "zsh",
+    )
+    assert told.stderr == ""
+    assert told.stdout.splitlines() == [
+        f"convert:{cli.COMMANDS['convert'][1]}", "--method:The sample.", "astronaut", "files"
+    ]  # fmt: skip
+
+
+def test_fish_completes_subcommands_options_and_values(here: Path) -> None:
+    (here / "some.zarr").mkdir()
+    told = shell(
+        """
+        _OMEZARR_COMPLETE=fish_source omezarr | source
+        complete -C "omezarr "
+        complete -C "omezarr create --me"
+        complete -C "omezarr create --method a"
+        complete -C "omezarr info so"
+        """,
+        "fish",
+        HOME=str(here),
+    )
+    assert told.stderr == ""
+    *names, option, choice, path = told.stdout.splitlines()
+    assert names == sorted(f"{name}\t{text}" for name, (_, text) in cli.COMMANDS.items())
+    assert (option, choice) == ("--method\tThe sample.", "astronaut")
+    assert path.startswith("some.zarr/")
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
@@ -326,12 +386,44 @@ def test_options_are_suggested_too() -> None:
 
 def test_messages_name_options_instead_of_arguments() -> None:
     def describe(text: str) -> str:
-        return cli._in_options(text, cli.main.get_command(click.Context(cli.main), "edit"))
+        return in_options(text, cli.main.get_command(click.Context(cli.main), "edit"))
 
     assert describe("Name one by group=. Or repair=True!") == "Name one by --group. Or --repair!"
     assert describe("group='a' and wells='b'") == "--group 'a' and wells='b'"
+    assert describe("Ask for name=2, by name= (--name).") == "Ask for --name 2, by --name."
     assert describe("names=('a',)") == "names=('a',)"
-    assert cli._in_options("group=.", None) == "group=."
+    assert describe("Write it again: resume=True goes on.") == "Write it again: --resume goes on."
+    assert in_options("group=.", None) == "group=."
+
+
+@pytest.mark.parametrize(
+    ("advice", "instead"),
+    [
+        ("a exists. Write to another path, or use mode='w' to replace the image.",
+         "a exists. Write to another path."),
+        ("Write to another path, use mode='a' to add to it, or use mode='w' to replace the others.",
+         "Write to another path."),
+        ("Write to it by region=, or use mode='w' to give it up.", "Write to another path."),
+        ("Open one: group='A/1/0', group='A/1/1'; or all of them by xr.open_datatree.",
+         "Open one: 'A/1/0', 'A/1/1'."),
+        ("Name one of the images by group=.", "Name one of the images by its path."),
+        ("such as axes='zyx' (AXES).", "such as AXES 'zyx'."),
+        ("Ask for levels=2 or more.", "Ask for --levels 2 or more."),
+        ("Upgrade it first (xarray_omezarr.upgrade, omezarr upgrade).",
+         "Upgrade it first (omezarr upgrade)."),
+        ("Upgrade it first (xarray_omezarr.upgrade).", "Upgrade it first (omezarr upgrade)."),
+    ],
+)  # fmt: skip
+def test_messages_advise_what_a_command_can_do(advice: str, instead: str) -> None:
+    assert in_options(advice, cli.main.get_command(click.Context(cli.main), "scale")) == instead
+
+
+def test_credentials_are_those_of_the_environment() -> None:
+    for error in (PermissionError("denied"), RuntimeError("http://169.254.169.254/")):
+        told = in_options(str(remote.failure("s3://a/b", error)), None)
+        assert "FSSPEC_S3_ANON=true" in told
+        assert "storage_options" not in told
+        assert "missing_on_403" not in told
 
 
 # ── create ───────────────────────────────────────────────────────────────────────────────────────

@@ -152,6 +152,64 @@ def test_scale_makes_levels_of_the_shapes_that_they_make(
         assert ours == [*shape[:-2], *(-(-size // 2**level) for size in shape[-2:])]
 
 
+@theirs
+def test_scale_keeps_the_attributes_that_they_keep_and_heeds_downscale(here: Path) -> None:
+    zarr.create_array(
+        "pixels.zarr", data=np.zeros((66, 90), np.uint8), attributes={"microscope": "mine"}
+    )
+    source = str(here / "pixels.zarr")
+    options = ["yx", "--downscale", "3", "--max_layer", "1", "--copy-metadata"]
+    ome_zarr("scale", source, "theirs.zarr", *options)
+    ran("scale", source, "ours.zarr", *options)
+    for path in ("theirs.zarr", "ours.zarr"):
+        assert zarr.open_group(path, mode="r").attrs["microscope"] == "mine"
+    assert shapes_of("ours.zarr") == [[66, 90], [22, 30]]
+    # Theirs halves, whatever is asked.
+    assert shapes_of("theirs.zarr") == [[66, 90], [33, 45]]
+
+
+@theirs
+def test_stats_of_the_finest_level_are_theirs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran("create", "coins.zarr")
+    ome_zarr("info", "--stats", str(here / "coins.zarr"))
+    told = re.findall(r"minmax=\(np\.\w+\((\d+)\), np\.\w+\((\d+)\)\)", capsys.readouterr().out)
+    (values,) = json.loads(ran("info", "--stats", "--json", "coins.zarr"))["values"]
+    assert [values["minimum"], values["maximum"]] == [int(value) for value in told[0]]
+
+
+@theirs
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_download_copies_the_pixels_that_they_copy(version: str, here: Path) -> None:
+    ran("create", "coins.zarr", "--version", version)
+    for command, folder in ((ran, "ours"), (ome_zarr, "theirs")):
+        # Of a relative path with labels, theirs finds no common beginning.
+        command("download", str(here / "coins.zarr"), "--output", folder)
+    ours, other = (
+        xr.open_dataset(f"{folder}/coins.zarr", engine="omezarr").load()
+        for folder in ("ours", "theirs")
+    )
+    xr.testing.assert_equal(ours, other)
+
+
+@theirs
+def test_finder_finds_what_they_find(here: Path) -> None:
+    from ome_zarr.utils import finder
+
+    for path in ("a.zarr", "b/c.zarr"):
+        ran("create", f"data/{path}", "--method", "circles")
+    ran("create", "data/plate.zarr", "--method", "plate")
+    ours = json.loads(ran("finder", "data", "--json"))
+    assert not list(here.rglob("*.csv"))
+    finder(str(here / "data"), dry_run=True)
+    rows = (here / "data" / "biofile_finder.csv").read_text().splitlines()[1:]
+    found = [row.split(",")[0].partition("/data/")[2] for row in rows]
+    # Theirs names the first field of a plate.
+    assert sorted(found) == ["a.zarr", "b/c.zarr", "plate.zarr/A/1/0"]
+    assert sorted(row["path"] for row in ours) == ["a.zarr", "b/c.zarr", "plate.zarr"]
+
+
 # ── their accidents ──────────────────────────────────────────────────────────────────────────────
 
 

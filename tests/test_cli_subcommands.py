@@ -69,8 +69,11 @@ def test_create_leaves_the_files_of_users_alone(here: Path) -> None:
     (here / "mine" / "notes.txt").write_text("years of work")
     (here / "file").write_text("more")
     before = contents(here)
-    for path in ("mine", "file", "file/inside"):
-        assert failed("create", path).startswith("Error: ")
+    for path in ("mine", "file"):
+        assert failed("create", path).startswith(f"Error: {path} exists and is ")
+    inside = f"{here / 'file'} is a file, and no folder. Write to another path."
+    for path in ("file/inside", "file/inside.ozx"):
+        assert inside in failed("create", path)
     assert "It is empty" in failed("create", "", code=2)
     assert contents(here) == before
 
@@ -144,6 +147,8 @@ def test_edit_sets_shows_and_tells() -> None:
         "--windows", "0:9,1:8,2:7", "--colors", "FF00FF,00FFFF,FFFF00", "--name", "Eileen",
     )  # fmt: skip
     assert told.endswith("Changed 2 files of a.zarr.\n")
+    again = json.loads(ran("edit", "a.zarr", "--name", "Eileen", "--json"))
+    assert again == {"path": "a.zarr", "changed": False, "files": {}}
     ds = xr.open_dataset("a.zarr", engine="omezarr")
     assert ds.attrs["name"] == "Eileen"
     assert ds.omezarr.scale == {"y": 0.25, "x": 0.5}
@@ -156,6 +161,13 @@ def test_edit_sets_shows_and_tells() -> None:
     (file,) = facts["files"]
     assert file == "zarr.json"
     assert facts["files"][file]["after"]["attributes"]["ome"]["multiscales"][0]["name"] == "Collins"
+
+
+def test_warnings_of_edit_name_the_path_that_was_given() -> None:
+    samples.astronaut().omezarr.to_zarr("a.zarr")
+    edit("a.zarr", omero={"channels": [{"label": "only one"}]})
+    told = run("edit", "a.zarr", "--units", "nanometer").stderr
+    assert told.startswith("Warning: a.zarr: 'omero' names 1 channels")
 
 
 def test_edit_like_another_image() -> None:

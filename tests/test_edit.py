@@ -328,6 +328,19 @@ def test_a_plate_gets_its_indices(memory: MemoryStore) -> None:
     assert zarr.open_group(memory).attrs["plate"] == good
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_translations_by_nothing_are_right(version: str) -> None:
+    memory = MemoryStore()
+    samples.circle().omezarr.to_zarr(memory, version=version, levels=1)
+    document = document_of(memory)
+    entries = document["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    # As ome-zarr-py writes them.
+    entries.append({"type": "translation", "translation": [0.0, 0.0]})
+    put_document(memory, document, version=version)
+    assert not update_metadata(memory, repair=True)
+    assert document_of(memory) == document
+
+
 @given(picture=pictures(), data=st.data())
 def test_what_is_right_is_left_alone(picture: Picture, data: st.DataObject) -> None:
     method = data.draw(st.sampled_from(["mean", "nearest", "max"]))
@@ -378,7 +391,7 @@ def test_the_command(tmp_path: Path) -> None:
     told = run("--scale", "y=2,x=3", "--units", "meter", "--dry-run")
     assert "+++ b/zarr.json" in told
     assert opened(at).omezarr.units == {"y": "micrometer", "x": "micrometer"}
-    assert "Changed 1 files" in run("--scale", "y=2,x=3", "--units", "meter")
+    assert "Changed 1 file of" in run("--scale", "y=2,x=3", "--units", "meter")
     assert opened(at).omezarr.scale == {"y": 2.0, "x": 3.0}
     run("--translation", "y=-1.5", "--units", "y=foot", "--name", "new")
     run("--names", "a,b", "--colors", "FF0000,00FF00", "--windows", "0:10,5:20")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numcodecs  # type: ignore[import-untyped]
@@ -27,7 +29,7 @@ from tests.helpers import (
     put_sample,
     served,
 )
-from xarray_omezarr import OmeZarrError, OmeZarrWarning, samples
+from xarray_omezarr import OmeZarrError, OmeZarrWarning, errors, read, samples
 from xarray_omezarr.errors import OmeZarrFileExistsError, OmeZarrFileNotFoundError
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ def test_plain_group(tmp_path: Path, version: str) -> None:
     zarr.open_group(tmp_path / "plain.zarr", mode="r+").attrs["lab"] = "mine"
     with pytest.raises(OmeZarrError) as error:
         opened(tmp_path / "plain.zarr")
-    says(error, "plain.zarr", "multiscales")
+    says(error, "plain.zarr", "OME-Zarr metadata")
 
 
 def test_collection_names_its_images(tmp_path: Path, version: str) -> None:
@@ -468,3 +470,33 @@ def test_warnings_about_a_file_show_the_line_that_opened_it(tmp_path: Path) -> N
     with pytest.warns(OmeZarrWarning, match="'microns'") as of_tree:
         xr.open_datatree(tmp_path / "image", engine="omezarr")
     assert {warning.filename for warning in [*found, *of_tree]} == {__file__}
+
+
+def test_each_thread_hears_its_own() -> None:
+    started = threading.Barrier(2)
+    found: dict[str, list[str]] = {}
+
+    def say(name: str) -> None:
+        with errors.heard() as messages:
+            started.wait()
+            for _ in range(100):
+                errors.warn(name)
+        found[name] = messages
+
+    threads = [threading.Thread(target=say, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"a": ["a"] * 100, "b": ["b"] * 100}
+    with pytest.warns(OmeZarrWarning, match="nobody hears"):
+        errors.warn("nobody hears")
+
+
+def test_strict_is_who_asked_for_it() -> None:
+    """What is opened strictly makes nothing of what another thread is told."""
+    with read.strictly(strict=True), ThreadPoolExecutor(1) as pool:
+        with pytest.warns(OmeZarrWarning, match="of another"):
+            pool.submit(errors.warn, "of another").result()
+        with pytest.raises(OmeZarrWarning, match="mine"):
+            errors.warn("mine")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pytest
 from tests.helpers import put_document, put_sample
 from tests.picturing import put_huge
 from tests.test_scenes import stitched
-from xarray_omezarr import OmeZarrError, OmeZarrWarning, read, samples
+from xarray_omezarr import OmeZarrError, samples
 from xarray_omezarr.exhibits import (
     Choice,
     GroupExhibit,
@@ -106,27 +105,6 @@ def test_findings_are_told_of_on_the_page(tmp_path: Path) -> None:
         image = Hierarchy.at(tmp_path).look("")
     assert any("gone" in note for note in image.notes)
     assert "gone" in shown(image)
-
-
-def test_each_thread_hears_its_own() -> None:
-    started = threading.Barrier(2)
-    found: dict[str, list[str]] = {}
-
-    def say(name: str) -> None:
-        with read.heard() as messages:
-            started.wait()
-            for _ in range(100):
-                read.warn(name)
-        found[name] = messages
-
-    threads = [threading.Thread(target=say, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {"a": ["a"] * 100, "b": ["b"] * 100}
-    with pytest.warns(OmeZarrWarning, match="nobody hears"):
-        read.warn("nobody hears")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def of_array(array: zarr.Array[Any], axis: int | None) -> list[extremes.Extremes]:
+    (found,) = extremes.of_arrays([extremes.Source("a.zarr/0", array, axis)], bar=False)
+    if isinstance(found, OmeZarrError):
+        raise found
+    return found
+
+
 def stored(values: np.ndarray[Any, Any], chunks: tuple[int, ...], **more: Any) -> zarr.Array[Any]:  # noqa: ANN401
     return zarr.create_array(MemoryStore(), data=values, chunks=chunks, **more)
 
@@ -38,7 +45,7 @@ def test_values_are_exact(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
         info = np.iinfo(dtype)
         values = rng.integers(info.min, info.max, shape, dtype, endpoint=True)
         values[0, 0, :2] = info.max, info.min
-    found = extremes.of_array(stored(values, (1, 10, 16)), 0, bar=False)
+    found = of_array(stored(values, (1, 10, 16)), 0)
     assert len(found) == 3
     for one, channel in zip(found, values, strict=True):
         assert (one.minimum, one.maximum) == (channel.min(), channel.max())
@@ -50,16 +57,16 @@ def test_values_are_exact(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nan_are_counted_and_left_out() -> None:
     values = np.array([[1.0, np.nan, 4.0], [np.nan, np.nan, np.nan]], "float32")
-    one, two = extremes.of_array(stored(values, (1, 2)), 0, bar=False)
+    one, two = of_array(stored(values, (1, 2)), 0)
     assert (one.minimum, one.maximum, one.mean, one.count, one.missing) == (1.0, 4.0, 2.5, 2, 1)
     assert (two.minimum, two.maximum, two.mean, two.count, two.missing) == (None, None, None, 0, 3)
 
 
 def test_infinities_are_values() -> None:
     values = np.array([1.0, np.inf, 2.0, 3.0])
-    (one,) = extremes.of_array(stored(values, (1,)), None, bar=False)
+    (one,) = of_array(stored(values, (1,)), None)
     assert (one.minimum, one.maximum, one.mean) == (1.0, math.inf, math.inf)
-    (both,) = extremes.of_array(stored(np.array([np.inf, -np.inf, 1.0]), (1,)), None, bar=False)
+    (both,) = of_array(stored(np.array([np.inf, -np.inf, 1.0]), (1,)), None)
     assert both.mean is not None
     assert math.isnan(both.mean)
 
@@ -68,25 +75,25 @@ def test_sums_do_not_depend_on_the_order(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(extremes, "_BLOCK", 1)
     values = np.array([1e16, 1.0, -1e16, 1.0] * 50)
     for order in (values, values[::-1].copy(), np.sort(values)):
-        (one,) = extremes.of_array(stored(order, (1,)), None, bar=False)
+        (one,) = of_array(stored(order, (1,)), None)
         assert one.mean == 100 / 200
 
 
 def test_channels_anywhere_and_in_one_chunk() -> None:
     values = np.arange(2 * 5 * 3, dtype="uint8").reshape(2, 5, 3)
-    found = extremes.of_array(stored(values, (2, 2, 3)), 2, bar=False)
+    found = of_array(stored(values, (2, 2, 3)), 2)
     assert [one.minimum for one in found] == [0, 1, 2]
     assert [one.mean for one in found] == [values[..., c].mean() for c in range(3)]
 
 
 def test_an_array_without_pixels_has_no_values() -> None:
-    (one,) = extremes.of_array(stored(np.zeros((0, 4)), (1, 4)), None, bar=False)
+    (one,) = of_array(stored(np.zeros((0, 4)), (1, 4)), None)
     assert (one.minimum, one.mean, one.count) == (None, None, 0)
 
 
 def test_complex_numbers_have_no_order() -> None:
     with pytest.raises(OmeZarrError, match="complex64"):
-        extremes.of_array(stored(np.zeros(3, "complex64"), (3,)), None, bar=False)
+        of_array(stored(np.zeros(3, "complex64"), (3,)), None)
 
 
 @pytest.mark.parametrize("shards", [None, (400, 800)])
@@ -106,5 +113,5 @@ def test_a_broken_chunk_ends_it(tmp_path: Path) -> None:
     (tmp_path / "a.zarr/c/3/3").write_bytes(b"no chunk")
     before = threading.active_count()
     with pytest.raises(Exception, match=r"."):
-        extremes.of_array(array, None, bar=False)
+        of_array(array, None)
     assert threading.active_count() <= before + 1

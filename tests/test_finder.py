@@ -247,7 +247,7 @@ def test_the_command_prints_a_table(data: Path) -> None:
     lines = run("data").stdout.splitlines()
     assert lines[0].split()[:3] == ["path", "kind", "version"]
     assert [line.split()[0] for line in lines[1:]] == list(EXPECTED)
-    assert "z 1 µm, y 0.325 µm" in lines[1]
+    assert "z 1 µm, yx 0.325 µm" in lines[1]
     told = json.loads(run("data", "--json").stdout)
     assert {row["path"]: row["kind"] for row in told} == EXPECTED
     rows = list(csv.DictReader(io.StringIO(run("data", "--csv", "-").stdout)))
@@ -268,6 +268,15 @@ def test_nothing_found_is_an_exit_code_and_files_are_kept(here: Path, data: Path
     assert (here / "new.csv").read_text().startswith("path,kind,")
     assert (here / "new.html").read_text().startswith("<!doctype html>")
     assert data.is_dir()
+
+
+@pytest.mark.usefixtures("data")
+def test_what_is_printed_for_programs_is_nothing_else(here: Path) -> None:
+    told = json.loads(run("data", "--json", "--csv", "a.csv", "--html", "a.html").stdout)
+    assert [row["path"] for row in told] == list(EXPECTED)
+    assert run("data", "--csv", "-", "--html", "b.html").stdout == (here / "a.csv").read_text()
+    for both in (["--json", "--csv", "-"], ["--csv", "-", "--html", "-"]):
+        assert run("data", *both).exit_code == 2
 
 
 # ── the page ─────────────────────────────────────────────────────────────────────────────────────

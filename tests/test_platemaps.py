@@ -163,7 +163,7 @@ def test_two_wells_that_a_name_may_mean_are_an_error_that_names_both() -> None:
 
 def test_rows_about_the_same_well_by_other_names() -> None:
     drugs = pd.DataFrame({"well": ["A1", "a/01", "A2"], "dose": [1.0, 2.0, 3.0]})
-    with pytest.raises(OmeZarrError, match=r"Several rows.*'well', 1 times: A/1"):
+    with pytest.raises(OmeZarrError, match=r"Several rows.*'well': A/1"):
         join_csv(plate(), drugs, on="well")
     for which, dose in (("first", 1.0), ("last", 2.0)):
         joined, report = join_csv(plate(), drugs, on="well", duplicates=which)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import multiprocessing
@@ -402,6 +403,8 @@ def test_destinations_that_are_refused(coins: Path, tmp_path: Path) -> None:
         convert(coins, "memory://image.ozx")
     with pytest.raises(OmeZarrError, match="There is nothing at"):
         convert(tmp_path / "missing.zarr", tmp_path / "target.zarr")
+    with pytest.raises(OmeZarrError, match="is a file; expected the folder"):
+        convert(tmp_path / "there.zarr" / "mine", tmp_path / "target.zarr")
     assert {k: v for k, v in files(tmp_path).items() if "there" not in k} == before
 
 
@@ -434,7 +437,7 @@ def test_losses_are_told(tmp_path: Path) -> None:
     document = json.loads((source / "zarr.json").read_bytes())
     document["mine"] = {"must_understand": False}
     (source / "zarr.json").write_text(json.dumps(document))
-    with pytest.raises(OmeZarrError, match="--lossy"):
+    with pytest.raises(OmeZarrError, match="lossy=True"):
         convert(source, tmp_path / "target.zarr", version="0.4", chunks=16)
     assert not (tmp_path / "target.zarr").exists()
     convert(source, tmp_path / "target.zarr", version="0.4", chunks=16, lossy=True)
@@ -514,6 +517,18 @@ def test_an_archive_that_was_killed_is_begun_anew(coins: Path, tmp_path: Path) -
     convert(coins, target, chunks=50, resume=True)
     check_valid(target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coins.zarr", "target.ozx"]
+
+
+def test_an_archive_on_a_full_disk(
+    coins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("xarray_omezarr.draft.Draft._append", full)
+    with pytest.raises(OmeZarrError, match=r"target\.ozx could not be written, .* No space left"):
+        convert(coins, tmp_path / "target.ozx")
+    assert [path.name for path in tmp_path.iterdir()] == ["coins.zarr"]
 
 
 # ── memory, and how often chunks are read ────────────────────────────────────────────────────────

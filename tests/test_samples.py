@@ -383,6 +383,7 @@ def test_bytes_do_not_depend_on_the_decimal_context(eager: xr.DataArray) -> None
         ({"shape": (), "dims": ()}, "`dims` is .*expected some of"),
         ({"shape": (2, 2)}, r"`shape` is \(2, 2\); expected a size .* for each of"),
         ({"shape": (0, 2), "dims": ("y", "x")}, "a size of 1 or more"),
+        ({"shape": (1, 1, 1, 10**11, 5)}, "no more than 67108864 in all"),
         ({"shape": 64}, r"`shape` is \(64,\); expected a size .* for each of"),
         ({"dtype": "complex64"}, "`dtype` is complex64"),
         ({"dtype": "bool"}, "`dtype` is bool"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +103,8 @@ def test_labels_are_told_with_their_properties() -> None:
     assert (label.name, label.dtype, label.count) == ("coins", "int32", count)
     assert "area" in label.properties
     assert f"label    coins, int32, {count} labels, properties" in str(found)
+    samples.coins().omezarr.to_zarr("b.zarr")
+    assert "label    coins, int32, not counted: no table\n" in str(info("b.zarr")) + "\n"
     alone = info("a.zarr/labels/coins")
     assert alone.kind == "label image"
     assert alone.labels[0].count == count
@@ -198,12 +202,18 @@ def test_what_is_no_image_is_told_with_the_way_out(here: Path) -> None:
     samples.coins().omezarr.to_zarr("old.zarr", version="0.4")
     put(here / "plain.zarr/inner", {})
     put(here / "plain.zarr", {})
+    zarr.create_group(here / "empty.zarr")
+    zarr.create_array(here / "array.zarr", shape=(3,), dtype="u1", zarr_format=2)
     (here / "file.txt").write_text("no image")
+    samples.coins().omezarr.to_zarr("a.ozx")
     expected = {
         "nothing.zarr": "There is nothing at nothing.zarr",
-        "file.txt": "file.txt",
-        ".": "It holds a.zarr",
-        "plain.zarr": "It holds inner",
+        "file.txt": "is a file; expected the folder or the zip archive of an OME-Zarr image",
+        "a.ozx/labels/coins": "a.ozx is an archive. Name it, and what is in it by group='labels/co",
+        ".": "It holds a.ozx, a.zarr",
+        "plain.zarr": "It holds inner. Name an image, a plate or a series in it by group=.",
+        "empty.zarr": "without OME-Zarr metadata. There is nothing in it.",
+        "array.zarr": "is a Zarr array, not a group. Open the group that it belongs to.",
         "a.zarr/0": "is a Zarr array, not a group. Open the group that it belongs to: a.zarr",
         "old.zarr/0": "is a Zarr array, not a group",
         "a.zarr/0/c": "no Zarr group",
@@ -292,11 +302,62 @@ def test_approximate_values_say_of_which_level(monkeypatch: pytest.MonkeyPatch) 
     assert found.values[0].maximum == level.values.max()
 
 
-def test_values_of_a_plate_are_refused_with_the_way_out() -> None:
-    samples.plate(rows=1, columns=1, fields=1).omezarr.to_zarr("p.zarr")
-    with pytest.raises(OmeZarrError, match=r"no image, but a plate.*group="):
-        info("p.zarr", stats=True)
-    assert info("p.zarr", group="A/1/0", stats=True).values[0].count == 128 * 128
+def test_values_of_a_plate_are_those_of_each_field() -> None:
+    tree = samples.plate(rows=1, columns=2, fields=2)
+    tree.omezarr.to_zarr("p.zarr", levels=2)
+    found = info("p.zarr", stats=True)
+    assert found.values_of == "level 0"
+    fields = ["A/1/0", "A/1/1", "A/2/0", "A/2/1"]
+    assert [(one.image, one.name) for one in found.values] == [
+        (path, name) for path in fields for name in tree[path].c.values
+    ]
+    for one in found.values:
+        pixels = tree[str(one.image)].to_dataset().image.isel(c=one.channel).values
+        assert (one.minimum, one.maximum) == (pixels.min(), pixels.max())
+        assert one.mean == int(pixels.sum(dtype="int64")) / pixels.size
+    assert json.loads(found.to_json())["values"][0]["image"] == "A/1/0"
+    lines = [line.split() for line in str(found).splitlines()]
+    at = lines.index(["values", "of", "level", "0"])
+    assert lines[at + 1][:3] == ["image", "channel", "minimum"]
+    assert [line[0] for line in lines[at + 2 : at + 2 + len(found.values)]] == [
+        one.image for one in found.values
+    ]
+    one = info("p.zarr", group="A/1/0", stats=True).values[0]
+    assert replace(one, image="A/1/0") == found.values[0]
+    assert [one.image for one in info("p.zarr", group="A/2", stats=True).values[::2]] == ["0", "1"]
+
+
+def test_of_several_images_those_that_are_broken_are_left_out(
+    here: Path,
+) -> None:
+    zarr.create_group("s.zarr")
+    for name in "abcd":
+        pixels = np.full((32, 32), 7, "uint8")
+        xr.Dataset({"image": (("y", "x"), pixels)}).omezarr.to_zarr(f"s.zarr/{name}", levels=1)
+    zarr.create_array("s.zarr/c/0", data=np.ones((32, 32), "complex64"), overwrite=True)
+    (here / "s.zarr" / "a" / "0" / "c" / "0" / "0").write_bytes(b"no chunk")
+    (here / "s.zarr" / "b" / "0" / "zarr.json").unlink()
+    found = info("s.zarr", stats=True)
+    assert [(one.image, one.maximum) for one in found.values] == [("d", 7)]
+    assert set(re.findall(r"s.zarr/(\w)", " ".join(found.warnings))) == {"a", "b", "c"}
+    assert sum(one.endswith("Its values are left out.") for one in found.warnings) == 2
+    with pytest.raises(OmeZarrError, match="a/0 cannot be read"):
+        info("s.zarr/a", stats=True)
+
+
+def test_approximate_values_of_several_images_are_each_of_a_level_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zarr.create_group("s.zarr")
+    for name, size in (("a", 32), ("b", 64)):
+        pixels = np.zeros((size, size), "uint8")
+        xr.Dataset({"image": (("y", "x"), pixels)}).omezarr.to_zarr(f"s.zarr/{name}", levels=2)
+    monkeypatch.setattr("xarray_omezarr.surveys._APPROXIMATE", 32 * 32)
+    found = info("s.zarr", approximate=True)
+    assert [(one.image, one.level, one.count) for one in found.values] == [
+        ("a", 0, 1024), ("b", 1, 1024),
+    ]  # fmt: skip
+    assert "values   of levels 0, 1, approximately\n  image  level  channel" in str(found)
 
 
 def test_a_tree_lists_groups_and_arrays() -> None:

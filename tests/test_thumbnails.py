@@ -150,6 +150,8 @@ def test_which_plane_is_shown(tmp_path: Path) -> None:
     found = made(image)
     np.testing.assert_array_equal(found.pixels, grey(values[0, 2]))
     assert found.shown == ("t = 0 s", "z = 4 µm")
+    minutes = np.array([0, 1, 2], "timedelta64[m]")
+    assert made(image.assign_coords(t=minutes)).shown == found.shown
     image.to_dataset(name="image").omezarr.to_zarr(tmp_path, levels=1)
     group = zarr.open_group(tmp_path)
     ome = group.attrs["ome"]

@@ -23,7 +23,18 @@ import zarr
 from click.testing import CliRunner
 from zarr.storage import MemoryStore, ObjectStore
 
-from tests.helpers import contents, files, image, opened, opened_tree, put_array, put_sample
+from tests.helpers import (
+    contents,
+    files,
+    image,
+    multiscales,
+    opened,
+    opened_tree,
+    pixels,
+    put_array,
+    put_document,
+    put_sample,
+)
 from tests.plating import put_plate
 from xarray_omezarr import OmeZarrError, OmeZarrWarning, download, errors, samples, validate
 from xarray_omezarr.cli import main
@@ -255,6 +266,22 @@ def test_from_s3_and_to_it(package: str, coins: tuple[Path, str], tmp_path: Path
     assert {k.removeprefix("back.zarr/"): v for k, v in back.items()} == only_files(source)
 
 
+@pytest.mark.parametrize("package", ["s3fs", "obstore"])
+def test_folders_that_consoles_show_are_no_objects(package: str, tmp_path: Path, s3: S3) -> None:
+    source = tmp_path / "coins.zarr"
+    samples.coins().omezarr.to_zarr(source)
+    s3.upload(source, "coins.zarr")
+    for folder in ("", "0/", "0/c/", "labels/", "tables/"):
+        s3.put(f"coins.zarr/{folder}", b"")
+    if package == "s3fs":
+        options: dict[str, Any] = {"storage_options": s3.storage_options}
+        where: Any = f"{s3.url}/coins.zarr"
+    else:
+        options, where = {}, ObjectStore(s3.obstore("coins.zarr"))
+    assert download(where, tmp_path / "copy.zarr", **options).files == len(only_files(source))
+    assert only_files(tmp_path / "copy.zarr") == only_files(source)
+
+
 def test_from_a_bucket_that_nobody_may_list(tmp_path: Path, s3: S3) -> None:
     samples.coins().omezarr.to_zarr(tmp_path / "coins.zarr", levels=2, chunks=128)
     s3.upload(tmp_path / "coins.zarr", "coins.zarr")
@@ -428,6 +455,33 @@ def test_a_crop_of_five_axes(version: str, far: bool, tmp_path: Path, web: Site)
     assert [channel["label"] for channel in channels] == ["GFP"]
 
 
+def test_a_label_image_of_one_channel_labels_all(tmp_path: Path) -> None:
+    source, crop = tmp_path / "image.zarr", tmp_path / "crop.zarr"
+    sample = put_sample(source, version="0.4", dims="cyx")
+    units = {"y": "micrometer", "x": "micrometer"}
+    about = multiscales("cyx", ["0"], [(1.0, 0.5, 0.25)], [(0.0, 10.0, -4.0)], units)
+    put_document(source, {"multiscales": [about]}, version="0.4", group="labels/cells")
+    cells = pixels((1, 40, 48))
+    put_array(source, "labels/cells/0", cells, version="0.4", dims="cyx")
+    (source / "labels" / ".zattrs").write_text('{"labels": ["cells"]}')
+    download(source, crop, levels=0, region={"c": "GFP", "y": "8:16 px"})
+    part = opened(crop)
+    np.testing.assert_array_equal(part.cells, cells[:, 8:16])
+    np.testing.assert_array_equal(part.image, sample.levels[0][1:, 8:16])
+    # Channels lie nowhere, and so do not begin elsewhere.
+    transforms = document(crop, "0.4")["multiscales"][0]["datasets"][0]["coordinateTransformations"]
+    assert transforms[1]["translation"][0] == 0.0
+
+
+def test_a_region_of_an_image_without_pixels(tmp_path: Path) -> None:
+    source, crop = tmp_path / "image.zarr", tmp_path / "crop.zarr"
+    about = multiscales("yx", ["0"], [(1.0, 1.0)], [(0.0, 0.0)], {})
+    put_document(source, {"multiscales": [about]}, version="0.5")
+    put_array(source, "0", np.zeros((0, 5), "u1"), version="0.5", dims="yx", chunks=(4, 4))
+    download(source, crop, region={"x": "0:2 px"})
+    assert zarr.open_array(crop / "0", mode="r").shape == (0, 2)
+
+
 def test_multiscales_transformations_stay(tmp_path: Path) -> None:
     put_sample(tmp_path / "image.zarr", version="0.4", dims="yx")
     path = tmp_path / "image.zarr" / ".zattrs"
@@ -506,6 +560,7 @@ def test_codecs_stay_where_chunks_are_encoded_anew(
     ("options", "told"),
     [
         ({"levels": 7}, "no level 7; there are 0 to 2"),
+        ({"levels": "--1"}, "no level '--1'"),
         ({"levels": []}, "leave it out"),
         ({"labels": "nuclei"}, "no label images 'nuclei'; there are 'coins'"),
         ({"wells": "A/1"}, "no plate"),
@@ -526,6 +581,12 @@ def test_what_is_not_there_leaves_nothing_behind(
     with pytest.raises(OmeZarrError, match=told):
         download(tmp_path / "coins.zarr", tmp_path / "copy.zarr", **options)
     assert not (tmp_path / "copy.zarr").exists()
+
+
+def test_a_channel_that_is_not_there_is_told(tmp_path: Path) -> None:
+    samples.astronaut().omezarr.to_zarr(tmp_path / "a.zarr", levels=1)
+    with pytest.raises(OmeZarrError, match="no channel 'DAPI'; there are red, green, blue"):
+        download(tmp_path / "a.zarr", tmp_path / "copy.zarr", region={"c": "DAPI"})
 
 
 def test_a_crop_of_an_old_version_is_refused(tmp_path: Path) -> None:
@@ -565,6 +626,17 @@ def test_no_copy_within_itself(inner: str, tmp_path: Path) -> None:
     with pytest.raises(OmeZarrError, match=r"lies within|exists"):
         download(tmp_path / "coins.zarr", tmp_path / "coins.zarr" / inner)
     assert files(tmp_path) == before
+
+
+def test_a_copy_without_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    samples.circle().omezarr.to_zarr("a.zarr")
+    with pytest.raises(OmeZarrError, match=r"is in the current folder already\. Name a"):
+        download("a.zarr")
+    with pytest.raises(OmeZarrError, match=r"There is nothing at b\.zarr"):
+        download("b.zarr")
+    with pytest.raises(OmeZarrError, match="omezarr convert"):
+        download("a.zarr", "a.ozx")
 
 
 @pytest.mark.parametrize("what", ["nothing", "group", "array"])
@@ -754,6 +826,19 @@ def test_the_command(tmp_path: Path) -> None:
     again = run.invoke(main, ["download", source, target])
     assert again.exit_code == 1
     assert "left untouched" in again.output
+
+
+def test_the_command_from_a_server_that_denies_what_is_missing(tmp_path: Path, web: Site) -> None:
+    source, target = tmp_path / "site" / "image.zarr", tmp_path / "copy.zarr"
+    image((64, 64)).omezarr.to_zarr(source, levels=1, chunks=32)
+    (source / "0" / "c" / "0" / "1").unlink()
+    web.answer = lambda asked: None if (tmp_path / "site" / asked.path.strip("/")).exists() else 403
+    arguments = ["download", f"{web.url}/image.zarr", str(target)]
+    denied = CliRunner().invoke(main, arguments)
+    assert denied.exit_code == 1
+    assert "--missing-on-403 takes it for that" in denied.stderr
+    assert CliRunner().invoke(main, [*arguments, "--missing-on-403"]).exit_code == 0
+    assert files(target) == files(source)
 
 
 @pytest.mark.parametrize(

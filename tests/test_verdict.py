@@ -446,6 +446,17 @@ def test_over_http(tmp_path: Path) -> None:
 # ── the report ───────────────────────────────────────────────────────────────────────────────────
 
 
+def test_what_is_alike_is_told_once(tmp_path: Path) -> None:
+    samples.plate(rows=2, columns=4, fields=1).omezarr.to_zarr(tmp_path / "plate.zarr")
+    report = validate(tmp_path / "plate.zarr")
+    alike = [one for one in report.warnings if one.rule.startswith("It SHOULD contain a `colors`")]
+    assert len(alike) == 8
+    told = str(report)
+    assert told.count(alike[0].rule) == 1
+    assert alike[0].place in told
+    assert told.count("The same at 7 other places.") == 1
+
+
 def test_a_report_prints_and_exports(coins: Path) -> None:
     def change(ome: Document) -> None:
         ome["multiscales"][0]["axes"][0]["unit"] = "<script>alert(1)</script>"

@@ -5,7 +5,6 @@ Nothing is changed in place, and nothing is kept between calls: every answer is 
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
@@ -15,9 +14,9 @@ from xarray_omezarr.accessor_display import DisplayAccessor, DisplayArrayAccesso
 from xarray_omezarr.accessor_image import ImageAccessor
 from xarray_omezarr.accessor_labels import LabelsAccessor
 from xarray_omezarr.accessor_pictures import PicturesAccessor
-from xarray_omezarr.accessor_plots import PlotsAccessor, TreeViewersAccessor
+from xarray_omezarr.accessor_plots import PlotsAccessor, TreePlotsAccessor
 from xarray_omezarr.accessor_selection import LevelsAccessor, SelectionAccessor
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 
 if TYPE_CHECKING:
     import os
@@ -80,7 +79,8 @@ class OmeZarrDataArrayAccessor(
         from xarray_omezarr.progress import shown
         from xarray_omezarr.regions import Where, check_part, write_region
         from xarray_omezarr.stream import Running
-        from xarray_omezarr.write import Options, write_image
+        from xarray_omezarr.works import Options
+        from xarray_omezarr.write import write_image
 
         if image not in (None, self._obj.name):
             msg = f"image={image!r}: this is a DataArray, of the name {self._obj.name!r}."
@@ -159,7 +159,7 @@ class OmeZarrDataArrayAccessor(
         [384, 192, 96]
         """
         from xarray_omezarr.levels import pyramid
-        from xarray_omezarr.write import Options
+        from xarray_omezarr.works import Options
 
         options = Options(levels=levels, method=method, boundary=boundary)
         return pyramid(self._obj, None, (), options)
@@ -200,7 +200,7 @@ class OmeZarrDataArrayAccessor(
         1 blocks of 303×384 from the image fill level 0, 1
         1 tasks, 32.25 MiB in flight per worker
         """
-        from xarray_omezarr.write import Options, prepare
+        from xarray_omezarr.works import Options, prepare
 
         options = Options(
             version=version,
@@ -357,7 +357,8 @@ class OmeZarrDatasetAccessor(
         from xarray_omezarr.progress import shown
         from xarray_omezarr.regions import Where, check_part, write_region
         from xarray_omezarr.stream import Running
-        from xarray_omezarr.write import Options, write_image, write_labels
+        from xarray_omezarr.works import Options
+        from xarray_omezarr.write import write_image, write_labels
 
         chosen = self._labels(labels)
         options = Options(
@@ -465,7 +466,7 @@ class OmeZarrDatasetAccessor(
         [384, 192, 96]
         """
         from xarray_omezarr.levels import pyramid
-        from xarray_omezarr.write import Options
+        from xarray_omezarr.works import Options
 
         options = Options(levels=levels, method=method, boundary=boundary)
         chosen = self._labels(labels)
@@ -511,7 +512,7 @@ class OmeZarrDatasetAccessor(
         1 blocks of 303×384 from the image fill level 0, 1
         1 tasks, 32.25 MiB in flight per worker
         """
-        from xarray_omezarr.write import Options, prepare
+        from xarray_omezarr.works import Options, prepare
 
         options = Options(
             version=version,
@@ -537,11 +538,11 @@ class OmeZarrDatasetAccessor(
 
 
 @xr.register_datatree_accessor("omezarr")  # type: ignore[no-untyped-call]
-class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAccessor):
+class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreePlotsAccessor):
     """Write a tree whose nodes are the levels of an image."""
 
     def __init__(self, tree: xr.DataTree) -> None:
-        self._tree: xr.DataTree = tree
+        self._obj: xr.DataTree = tree
 
     def to_zarr(
         self,
@@ -595,9 +596,11 @@ class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAcces
         >>> tree.sel(x=slice(5, 20)).omezarr.to_zarr(path + "-crop")
         """
         from xarray_omezarr import ensembles
+        from xarray_omezarr.layouts import tree_labels, tree_levels
         from xarray_omezarr.progress import shown
         from xarray_omezarr.stream import Running
-        from xarray_omezarr.write import Options, tree_labels, tree_levels, write_levels
+        from xarray_omezarr.works import Options
+        from xarray_omezarr.write import write_levels
 
         options = Options(
             mode=mode,
@@ -612,9 +615,9 @@ class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAcces
             overwrite_labels=overwrite_labels,
         )
         running = Running(compute, shown(progress), fsync, resume)
-        if ensembles.applies(self._tree, image, store, group, storage_options):
+        if ensembles.applies(self._obj, image, store, group, storage_options):
             return ensembles.write_tree(
-                self._tree,
+                self._obj,
                 image,
                 store,
                 group=group,
@@ -630,11 +633,11 @@ class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAcces
                 "ones, write the finest: tree['0'].to_dataset().omezarr.to_zarr(…)."
             )
             raise OmeZarrError(msg)
-        nodes = tree_levels(self._tree, image)
+        nodes = tree_levels(self._obj, image)
         title = nodes[0].attrs.get("name")
         return write_levels(
             [level[image or coordinates.IMAGE] for level in nodes],
-            tree_labels(self._tree),
+            tree_labels(self._obj),
             store,
             group=group,
             options=options,
@@ -679,7 +682,7 @@ class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAcces
         from xarray_omezarr import platemaps
 
         joined, report = platemaps.join_csv(
-            self._tree,
+            self._obj,
             table,
             on=on,
             columns=columns,
@@ -690,5 +693,5 @@ class OmeZarrDataTreeAccessor(LevelsAccessor, PicturesAccessor, TreeViewersAcces
             storage_options=storage_options,
         )
         if not report.complete:
-            warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+            warn(str(report))
         return joined

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,7 +200,7 @@ class LabelsAccessor:
                 storage_options=storage_options,
             )
         if not report.complete:
-            warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+            warn(str(report))
         return joined
 
     def paint(self, name: str, fill: Any = np.nan) -> xr.DataArray:  # noqa: ANN401 - any scalar

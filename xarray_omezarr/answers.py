@@ -30,6 +30,7 @@ from xarray_omezarr.styles import ICON, STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from io import BufferedReader
 
     from numpy.typing import NDArray
 
@@ -58,7 +59,7 @@ _DIGITS = 9
 #: The sides that pictures may have.
 _SIDES = (16, 1024)
 _METHODS = ("GET", "HEAD", "OPTIONS")
-_RANGE = re.compile(r"bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,30})\s*-\s*([0-9]{0,30})\s*", re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 #: Pages take pictures and style from here, and nothing from anywhere.
 _PAGE_POLICY = (
@@ -143,6 +144,11 @@ class Handler(BaseHTTPRequestHandler):
     def _is_asked(self, patience: float) -> bool:
         """Wait for a request: for some seconds in any case, then until others need the thread."""
         start = time.monotonic()
+        # With the one before it, the beginning of another may have been read.
+        self.connection.settimeout(0)
+        if cast("BufferedReader", self.rfile).peek(1):
+            self.connection.settimeout(_PATIENCE)
+            return True
         self.connection.settimeout(_LOOK)
         try:
             while (waited := time.monotonic() - start) < _KEPT:
@@ -178,7 +184,9 @@ class Handler(BaseHTTPRequestHandler):
     # ── one ──────────────────────────────────────────────────────────────────────────────────────
 
     def _answer(self) -> None:
-        if self.headers.get("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
+        lengths = self.headers.get_all("Content-Length") or []
+        odd = "Transfer-Encoding" in self.headers or self.headers.defects
+        if odd or any(length != "0" for length in lengths):
             # What comes with the request is not read, and not to be taken for another one.
             self.close_connection = True
         try:

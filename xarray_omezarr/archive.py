@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +18,7 @@ from zarr.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from xarray_omezarr import zips
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, warn
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.redaction import secrets_in, shown
 from xarray_omezarr.remote import CutShortError, failure, is_absence, is_http, repeated
@@ -195,11 +194,9 @@ def open_archive(
     if not folder or not file.name.lower().endswith(".zip"):
         # In an .ozx "the root-level zarr.json MUST be at the root of the archive" (RFC-9).
         return store, ""
-    warnings.warn(
+    warn(
         f"{file.name}: the hierarchy is not at the root of the archive, but in its folder "
-        f"'{folder}', which is taken for the root",
-        OmeZarrWarning,
-        stacklevel=4,
+        f"'{folder}', which is taken for the root"
     )
     return store, folder
 

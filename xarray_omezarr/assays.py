@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,14 @@ from xarray_omezarr import (
     harvest,
     ledgers,
     progress,
-    read,
     screens,
     storage,
     stores,
     stream,
+    works,
     write,
 )
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, warn
 from xarray_omezarr.guess import is_archive, local_path
 from xarray_omezarr.harvest import KEYS
 
@@ -207,7 +206,7 @@ def map_fields(
     _check_labels(plate, write_labels, level)
     place = stores.locate(plate, group, storage_options=storage_options)
     try:
-        screen = screens.read_screen(place, wells=wells, fields=fields, warn=read.warn)
+        screen = screens.read_screen(place, wells=wells, fields=fields, warn=warn)
         local = local_path(plate)
         # Other processes may have another working directory.
         at = plate if local is None else str(local.absolute())
@@ -225,7 +224,7 @@ def map_fields(
 def _check_labels(plate: object, name: str | None, level: int) -> None:
     if name is None:
         return
-    write.check_label_name(name)
+    works.check_label_name(name)
     if level != 0:
         msg = (
             f"write_labels={name!r} with level={level!r}: label images lie on the finest pixels of "
@@ -302,7 +301,7 @@ def _run(
         _order=_order_of(screen),
     )
     if failures:
-        warnings.warn(str(results), OmeZarrWarning, stacklevel=3)
+        warn(str(results))
     return results
 
 
@@ -450,7 +449,7 @@ class _Task:
             group=group,
             # What was there before the run began has been looked at. What is there now was written
             # by a worker that was lost in between.
-            options=write.Options(mode="a", overwrite_labels=True),
+            options=works.Options(mode="a", overwrite_labels=True),
             running=stream.Running(),
             storage_options=self.storage_options,
         )

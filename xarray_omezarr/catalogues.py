@@ -6,13 +6,12 @@ from a file goes through `cards.safe`.
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import display, pictures, progress
 from xarray_omezarr.cards import safe
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, heard
 from xarray_omezarr.plan import readable
 from xarray_omezarr.scalebars import quantity
 
@@ -82,12 +81,9 @@ def page(
         return "" if path is None else _picture(f"{folder}/{path}", storage_options)
 
     with (
-        # Warnings are everybody's, so that threads do not set them each on its own.
-        warnings.catch_warnings(),
         progress.counting(len(wanted), " pictures", bar=shown) as advance,
         ThreadPoolExecutor(_TOGETHER) as pool,
     ):
-        warnings.simplefilter("ignore", OmeZarrWarning)
         images = []
         for one in pool.map(picture, wanted):
             images.append(one)
@@ -125,9 +121,12 @@ def _picture(source: str, storage_options: Mapping[str, Any] | None) -> str:
     import xarray as xr
 
     try:
-        with xr.open_dataset(
-            source, engine="omezarr", labels=False, storage_options=storage_options
-        ) as dataset:
+        with (
+            heard(),
+            xr.open_dataset(
+                source, engine="omezarr", labels=False, storage_options=storage_options
+            ) as dataset,
+        ):
             found = display.view(dataset, _SIDE).thumbnail
     except (OmeZarrError, OSError, ValueError):
         # What is wrong with it has been told by who found it.

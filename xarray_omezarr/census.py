@@ -169,6 +169,8 @@ def no_image(place: Place, node: Node) -> OmeZarrError:
             f"Open one of the images in it: {named}{more}; or all of them by xr.open_datatree"
             f"{stack}."
         )
+    elif node.kind is None:
+        return storage.nothing_there(place)
     else:
         children = storage.list_children(place)
         inside = f"It holds {', '.join(children[:8])}. " if children else ""
@@ -261,6 +263,8 @@ def images_below(place: Place, node: Node) -> dict[str, Node]:
         Where the store lists nothing.
     """
     names = [name for name in storage.list_children(place) if spec.leads_below(name)]
+    if not names and place.store.supports_listing:
+        raise storage.nothing_there(place)
     if not names:
         msg = (
             f"{place.name} is a Zarr group without OME-Zarr metadata, and its store lists nothing "

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import os
 import re
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -23,7 +22,7 @@ from zarr.storage import LocalStore, StorePath, WrapperStore
 from xarray_omezarr import pipelines, spec
 from xarray_omezarr.archive import ArchiveStore
 from xarray_omezarr.documents import ARRAY_METADATA, METADATA_FILES, load_json
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, warn
 from xarray_omezarr.remote import failure
 from xarray_omezarr.storage import read_each
 
@@ -157,11 +156,9 @@ class Models:
         array = found.open()
         if not is_nested(self._place, array):
             return found
-        warnings.warn(
+        warn(
             f"{self._place.name}: the chunks of {array.path} are in nested folders, which "
-            "'dimension_separator' in its .zarray does not say; they are read from there",
-            OmeZarrWarning,
-            stacklevel=4,
+            "'dimension_separator' in its .zarray does not say; they are read from there"
         )
         nested = copy.copy(described)
         object.__setattr__(nested, "dimension_separator", "/")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
-import re
+import logging
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from xarray_omezarr import cli_support
+from xarray_omezarr.cli_advice import in_options
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-#: The subcommands, in the order of the help: where each is, and what it does, in a few words.
+#: The subcommands, in the order of the help: where each is, and what it does, in a few words. They
+#: have no comma, where fish, as click serves it, would cut them off.
 COMMANDS: Final = {
     "info": ("xarray_omezarr.cli_info:info", "Say what is at a path."),
     "view": ("xarray_omezarr.cli_view:view", "Show it in the browser."),
@@ -31,8 +33,8 @@ COMMANDS: Final = {
     "validate": ("xarray_omezarr.cli_validate:validate", "Say whether it keeps the rules."),
     "create": ("xarray_omezarr.cli_create:create", "Write a sample image or plate."),
     "scale": ("xarray_omezarr.cli_scale:scale", "Write a pyramid of an image file or array."),
-    "download": ("xarray_omezarr.cli_download:download", "Copy all of it, or a part."),
-    "convert": ("xarray_omezarr.cli_convert:convert", "Re-chunk, shard, recompress, zip."),
+    "download": ("xarray_omezarr.cli_download:download", "Copy all of it or a part."),
+    "convert": ("xarray_omezarr.cli_convert:convert", "Write it in other chunks or codecs."),
     "upgrade": ("xarray_omezarr.cli_upgrade:upgrade", "Bring it to another version."),
     "edit": ("xarray_omezarr.cli_edit:edit", "Set or repair metadata."),
     "csv-to-labels": (
@@ -95,6 +97,8 @@ class Commands(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
+            # What was under way breaks off, as it should: asyncio would tell of each task of it.
+            logging.getLogger("asyncio").disabled = True
             click.echo("\nInterrupted.", err=True)
             ctx.exit(cli_support.INTERRUPTED)
         except Exception as error:
@@ -103,7 +107,7 @@ class Commands(click.Group):
             cli_support.trace(error)
             name = ctx.invoked_subcommand
             command = None if name is None else self.get_command(ctx, name)
-            raise cli_support.Unmet(_in_options(_sentence(error), command)) from error
+            raise cli_support.Unmet(in_options(_sentence(error), command)) from error
 
 
 def _unknown(name: str, names: list[str]) -> str:
@@ -135,22 +139,6 @@ def _sentence(error: Exception) -> str:
         f"{type(error).__name__}: {error}\n"
         "That should not have happened; omezarr --debug shows where it did."
     )
-
-
-#: An argument of Python, as messages of the library name it.
-_ARGUMENT: Final = re.compile(r"\b([a-z_]+)=(True\b|(?=['\".,;:) ]|$))(?=(['\"]?))", re.MULTILINE)
-
-
-def _in_options(text: str, command: click.Command | None) -> str:
-    """Name arguments as the options of the subcommand that they are, where it has them."""
-    params = [] if command is None else command.params
-    names = {p.name: p.opts[0] for p in params if isinstance(p, click.Option) and p.name}
-
-    def option(found: re.Match[str]) -> str:
-        name = names.get(found[1])
-        return found[0] if name is None else name + " " * bool(found[3])
-
-    return _ARGUMENT.sub(option, text)
 
 
 @click.group(

@@ -41,7 +41,7 @@ def _shards(text: str) -> dict[str, int] | int | bool:
 
 @click.command(
     epilog=examples(
-        "omezarr convert old.zarr new.zarr --version 0.5 --chunks 256 --shards y=2048,x=2048",
+        "omezarr convert old.zarr new.zarr --chunks 256 --shards y=2048,x=2048",
         "omezarr convert image.zarr image.ozx",
         "omezarr convert image.ozx image.zarr --compressor zstd:5",
     )

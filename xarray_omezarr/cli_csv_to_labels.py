@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict
 
 import click
 
 from xarray_omezarr.cli_support import STORE, Unmet, examples, json_option, print_report, say
-from xarray_omezarr.errors import OmeZarrWarning
+from xarray_omezarr.errors import heard
 
 
 @click.command(
@@ -49,9 +48,8 @@ def csv_to_labels(
     """
     from xarray_omezarr.fields import csv_to_labels
 
-    with warnings.catch_warnings():
-        # What did not match is in the report.
-        warnings.simplefilter("ignore", OmeZarrWarning)
+    # What did not match is in the report.
+    with heard():
         report = csv_to_labels(
             path, csv, label=label, on=id_column, to=to, columns=keys.split(","),
             overwrite=overwrite, dry_run=dry_run,

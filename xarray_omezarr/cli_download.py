@@ -55,6 +55,7 @@ def _region(text: str) -> dict[str, str]:
 @click.option("--labels", type=NAMES, metavar="NAMES", help="Of the label images, these alone.")
 @click.option("--no-labels", is_flag=True, help="No label images.")
 @click.option("--resume", is_flag=True, help="Go on where the same line was interrupted.")
+@click.option("--missing-on-403", is_flag=True, help="Take what is denied for missing.")
 @json_option
 def download(
     source: str,
@@ -67,6 +68,7 @@ def download(
     labels: tuple[str, ...] | None,
     no_labels: bool,
     resume: bool,
+    missing_on_403: bool,
     as_json: bool,
 ) -> None:
     """Copy an image with labels, a plate or a series, or a part of one.
@@ -93,6 +95,7 @@ def download(
         region=region,
         labels=False if no_labels else labels,
         resume=resume,
+        missing_on_403=missing_on_403,
     )
     if as_json:
         print_report(asdict(done), as_json=True)

@@ -35,13 +35,13 @@ def _windows(text: str) -> list[tuple[float, float]]:
 
 @click.command(
     epilog=examples(
-        "omezarr edit cells.ome.zarr --scale y=0.325,x=0.325 --units micrometer --dry-run",
+        "omezarr edit cells.ome.zarr --scale y=0.325,x=0.325 --units um --dry-run",
         "omezarr edit cells.ome.zarr --names DAPI,GFP --colors 0000FF,00FF00",
         "omezarr edit cells.ome.zarr --repair",
     )
 )
 @click.argument("path", type=STORE)
-@click.option("--group", help="The group of the image or plate within PATH.")
+@click.option("--group", metavar="GROUP", help="The group of the image or plate within PATH.")
 @click.option(
     "--scale", type=pairs(float, "z=2,y=0.5,x=0.5"), help="Pixel sizes, like z=2,y=0.5,x=0.5."
 )
@@ -81,8 +81,11 @@ def edit(path: str, *, like: str | None, dry_run: bool, as_json: bool, **options
     changes = update_metadata(path, like=model, dry_run=dry_run, **options)
     if as_json:
         files = {file: {"before": old, "after": new} for file, (old, new) in changes.files.items()}
-        print_report({"path": path, "changed": not dry_run, "files": files}, as_json=True)
+        print_report(
+            {"path": path, "changed": bool(changes) and not dry_run, "files": files}, as_json=True
+        )
         return
     click.echo(str(changes))
     if changes and not dry_run:
-        say(f"Changed {len(changes.files)} files of {path}.")
+        count = len(changes.files)
+        say(f"Changed {count} file{'s' * (count > 1)} of {path}.")

@@ -41,6 +41,10 @@ def finder(
         if file not in (None, "-") and Path(str(file)).exists():
             msg = f"{file} is there already; name a file that is not."
             raise click.UsageError(msg)
+    printed = [as_json, csv == "-", html == "-"].count(True)
+    if printed > 1:
+        msg = "--json, --csv - and --html - print something each: choose one of them."
+        raise click.UsageError(msg)
     from xarray_omezarr.finder import find
 
     table = find(folder, stored=stored)
@@ -48,11 +52,11 @@ def finder(
         msg = f"There is no OME-Zarr below {table.attrs['folder']}."
         raise Unmet(msg)
     if csv is not None:
-        _write(csv, table.to_csv(index=False))
+        _write(csv, table.to_csv(index=False), tell=not printed)
     if html is not None:
         from xarray_omezarr.catalogues import page
 
-        _write(html, page(table))
+        _write(html, page(table), tell=not printed)
     if as_json:
         click.echo(table.to_json(orient="records", indent=2, date_format="iso"))
     elif csv is None and html is None:
@@ -61,12 +65,12 @@ def finder(
         from xarray_omezarr.serving import serve
 
         with serve(folder) as server:
-            click.echo(server.viewer_url)
+            click.echo(server.viewer_url, err=bool(printed))
             server.open()
             server.wait()
 
 
-def _write(file: str, text: str) -> None:
+def _write(file: str, text: str, *, tell: bool) -> None:
     # Names of files need not be text.
     content = text.encode(errors="backslashreplace")
     if file == "-":
@@ -74,7 +78,8 @@ def _write(file: str, text: str) -> None:
         return
     with open(file, "xb") as target:  # noqa: PTH123 - "x" refuses what is there
         target.write(content)
-    say(f"Wrote {file}")
+    if tell:
+        say(f"Wrote {file}")
 
 
 def _lines(table: pd.DataFrame) -> list[str]:
@@ -96,11 +101,12 @@ def _lines(table: pd.DataFrame) -> list[str]:
             continue
         axes = [key.removesuffix("_size") for key in row if str(key).endswith("_size")]
         there = [axis for axis in axes if row[f"{axis}_size"] is not None]
-        steps = [
-            f"{axis} {quantity(row[f'{axis}_scale'], row[f'{axis}_unit'])}"
-            for axis in there
-            if row.get(f"{axis}_scale") is not None
-        ]
+        # Axes that are alike are told together: a line is to fit a terminal.
+        steps: dict[str, str] = {}
+        for axis in there:
+            if row.get(f"{axis}_scale") is not None:
+                step = quantity(row[f"{axis}_scale"], row[f"{axis}_unit"])
+                steps[step] = steps.get(step, "") + axis
         size = row.get("stored") or row["bytes"]
         rows.append(
             (
@@ -108,12 +114,14 @@ def _lines(table: pd.DataFrame) -> list[str]:
                 row["kind"],
                 row["version"] or "",
                 printable(" ".join(f"{axis} {row[f'{axis}_size']}" for axis in there)),
-                printable(", ".join(steps)),
+                printable(", ".join(f"{alike} {step}" for step, alike in steps.items())),
                 row["dtype"] or "",
                 "" if size is None else readable(size),
-                printable(row["thumbnail"] or ""),
+                printable(row["thumbnail"] or "") if row["thumbnail"] != row["path"] else "",
             )
         )
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
     broken = [
         f"{printable(row['path'])}: {printable(row['problem'])}"
         for row in records

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import click
 
 from xarray_omezarr.cli_support import STORE, examples, json_option, print_report
-from xarray_omezarr.errors import OmeZarrWarning
+from xarray_omezarr.errors import warn
 
 
 @click.command(
@@ -37,8 +36,9 @@ def info(
 ) -> None:
     """Say what is at PATH: an image, a plate, a well, a series, a scene, labels.
 
-    Metadata alone are read, unless --stats or --approximate ask for pixels. Bytes are those of
-    pixels in memory; --bytes adds those of files. NaN are counted, and otherwise left out.
+    Metadata alone are read, unless --stats or --approximate ask for pixels, of each image where
+    there are several. Bytes are those of pixels in memory; --bytes adds those of files. NaN are
+    counted, and otherwise left out.
     """
     from xarray_omezarr.surveys import info
 
@@ -47,7 +47,7 @@ def info(
         raise click.UsageError(msg)
     found = info(path, group=group, stored=stored, stats=stats, approximate=approximate, tree=tree)
     for warning in found.warnings:
-        warnings.warn(warning, OmeZarrWarning, stacklevel=1)
+        warn(warning)
     if as_json:
         print_report(found, as_json=True)
         return

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import click
 
 from xarray_omezarr import options, redaction
+from xarray_omezarr.cli_advice import in_options
 from xarray_omezarr.errors import OmeZarrWarning
 
 if TYPE_CHECKING:
@@ -421,7 +422,9 @@ def _apply() -> None:
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    text = redaction.shown(str(message))
+    context = click.get_current_context(silent=True)
+    command = None if context is None else context.command
+    text = redaction.shown(in_options(str(message), command))
     if text not in _talk().warned:
         _talk().warned.add(text)
         click.echo(f"{click.style('Warning:', fg='yellow', bold=True)} {text}", err=True)

@@ -26,7 +26,7 @@ def _version(text: str) -> str:
     epilog=examples("omezarr validate cells.ome.zarr", "omezarr validate --deep *.ome.zarr")
 )
 @click.argument("paths", type=STORE, nargs=-1, required=True, metavar="PATH...")
-@click.option("--group", help="The group in it to begin at.")
+@click.option("--group", metavar="GROUP", help="The group in it to begin at.")
 @click.option(
     "--version",
     type=reads("version", _version),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
 )
 @click.argument("plate", type=STORE)
-@click.option("--group", help="The group of the plate within PLATE.")
+@click.option("--group", metavar="GROUP", help="The group of the plate within PLATE.")
 @click.option(
     "--positions", is_flag=True, help="A row for each field, with the place of its first pixel."
 )

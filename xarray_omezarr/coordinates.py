@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from xarray_omezarr import omero, properties
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.lattice import lattice, positions_of, recover
 from xarray_omezarr.model import TYPES, Axis, Channel, Window
 from xarray_omezarr.quantities import named
@@ -207,11 +206,9 @@ def _unit(dim: str, type_: str, unit: object) -> str | None:
     name = named(str(unit))
     known = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(type_)
     if known is not None and name not in known:
-        warnings.warn(
+        warn(
             f"The unit of dimension '{dim}', '{unit}', is no unit of {type_} that the "
-            "specification knows; written as it is. Known are micrometer, second and the like.",
-            OmeZarrWarning,
-            stacklevel=2,
+            "specification knows; written as it is. Known are micrometer, second and the like."
         )
     return name
 
@@ -380,11 +377,9 @@ def warn_of_others(dataset: xr.Dataset, written: Sequence[Hashable]) -> None:
         if key not in written and variable.dims not in tables
     ]
     if left:
-        warnings.warn(
+        warn(
             f"Only {', '.join(map(str, written))} is written; left out: {', '.join(left)}. Label "
-            "images that are not known as such are written by labels=.",
-            OmeZarrWarning,
-            stacklevel=3,
+            "images that are not known as such are written by labels=."
         )
 
 

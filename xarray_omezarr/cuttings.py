@@ -113,7 +113,9 @@ def is_same(cut: Cut) -> bool:
     """Say whether no chunk of a part is written anew."""
     sizes, shape = _sizes(cut), cut.metadata["shape"]
     counts = [-(-n // size) for n, size in zip(shape, sizes, strict=True)]
-    return all(len(some) == count for some, count in zip(kept(cut), counts, strict=True))
+    return 0 in shape or all(
+        len(some) == count for some, count in zip(kept(cut), counts, strict=True)
+    )
 
 
 def _pieces(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from dataclasses import dataclass, replace
@@ -248,6 +249,8 @@ def _changed(
     root = groups[0]
     images = {one.path: one for one in groups if one.images and one.label_of is None}
     if root.kind in ("series", "scene", None) and not wanted.repair:
+        if root.kind is None and not images:
+            raise storage.nothing_there(place)
         inside = ", ".join(list(images)[:8]) or "no image"
         msg = (
             f"{place.name} is no image, plate or well; it holds {inside}. Name one of the images "
@@ -290,8 +293,8 @@ def _edited(place: Place, group: Group, wanted: _Wanted) -> Image:
     ):
         return _retyped(image, wanted, name)
     opened = read.open_level(
-        place.store,
-        group=place.key(group.path) or None,
+        place,
+        group=group.path or None,
         level=0,
         labels=False,
         storage_options=None,
@@ -425,9 +428,17 @@ def _rewritten(place: Place, group: Group, image: Image, wanted: _Wanted) -> Map
         image.version,
         place=join(place.name, group.path),
     )
+    inner = attributes["ome"] if group.zarr_format == spec.V3 else attributes
+    told = dialects.first_of(image)
+    if (
+        image == group.images[0]
+        and not image.assumed
+        and told.get("version", image.version) == (image.version)
+    ):
+        # It is right, and stays as it is, to the letter.
+        inner["multiscales"][0] = copy.deepcopy(dict(told))
     if image.channels is not None and image.channels != group.images[0].channels:
         named = descriptions.image_attributes(image)
         ome = spec.ome_attributes(named, group.zarr_format)
-        inner = attributes["ome"] if group.zarr_format == spec.V3 else attributes
         inner["omero"] = ome["omero"]
     return attributes

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.buffer import cpu
 from zarr.core.sync import sync
-from zarr.storage import WrapperStore, ZipStore
+from zarr.storage import ZipStore
 
 from xarray_omezarr import documents, spec, storage
 from xarray_omezarr.documents import load_json
 from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
 from xarray_omezarr.guess import local_path
+from xarray_omezarr.wrappers import innermost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,10 +38,7 @@ def check_replaceable(place: Place) -> None:
     OmeZarrError
         Where the store is for reading only, or an archive.
     """
-    store = place.store
-    while isinstance(store, WrapperStore):
-        store = store._store  # noqa: SLF001 - that is how wrappers delegate
-    if isinstance(store, ZipStore):
+    if isinstance(innermost(place.store), ZipStore):
         msg = (
             f"{place.name} is an archive, in which no file can be replaced; nothing was changed. "
             "Unpack it first."

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,9 +28,10 @@ from xarray_omezarr import (
     transaction,
     write,
 )
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, warn
 from xarray_omezarr.guess import is_archive
 from xarray_omezarr.transaction import Target
+from xarray_omezarr.works import is_default, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from xarray_omezarr.storage import Node
     from xarray_omezarr.stores import Place
     from xarray_omezarr.stream import Running, Work
-    from xarray_omezarr.write import Grid, Options
+    from xarray_omezarr.works import Grid, Options
 
 #: So many images are begun at a time. What is in memory of their pixels is a block a worker.
 BESIDE = 16
@@ -134,7 +134,7 @@ def write_tree(
 
 def _check_levels(layout: Layout, options: Options) -> None:
     """Check that nothing is asked for of levels that are there already."""
-    asked = [key for key in ("levels", "method", "boundary") if not write.is_default(options, key)]
+    asked = [key for key in ("levels", "method", "boundary") if not is_default(options, key)]
     whole = [path for path, content in layout.images.items() if len(content.levels) > 1]
     if asked and whole:
         msg = (
@@ -220,7 +220,7 @@ class Frame:
 
 
 def _frame(layout: Layout, options: Options) -> Frame:
-    version = write.version_of(options, layout.version)
+    version = version_of(options, layout.version)
     attributes: Mapping[str, Any] = {}
     groups: dict[str, Mapping[str, Any] | None] = {}
     files: dict[str, bytes] = {}
@@ -241,7 +241,7 @@ def _frame(layout: Layout, options: Options) -> Frame:
         if series.xml is not None:
             files[plates.SERIES_XML] = series.xml
     else:
-        attributes = layout.others(version, _warn)
+        attributes = layout.others(version, warn)
     return Frame(version, attributes, groups, files)
 
 
@@ -497,10 +497,6 @@ def _group_files(place: Place, attributes: Mapping[str, Any], zarr_format: int) 
         place.key(".zgroup"): storage.to_bytes({"zarr_format": 2}),
         place.key(".zattrs"): storage.to_bytes(attributes),
     }
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=6)
 
 
 # ── many images ──────────────────────────────────────────────────────────────────────────────────

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zarr.buffer import cpu
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, ObjectStore, WrapperStore
+from zarr.storage import FsspecStore, ObjectStore
 
 from xarray_omezarr import storage, stores
 from xarray_omezarr.errors import OmeZarrError
 from xarray_omezarr.remote import failure, is_absence
+from xarray_omezarr.wrappers import innermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,8 +155,7 @@ async def _exchange(objects: _Objects, place: Place, file: str, edit: Edit) -> N
 
 def _objects(store: Store) -> _Objects | None:
     """Give the means to write to a store on a condition, if it has any."""
-    while isinstance(store, WrapperStore):
-        store = store._store  # noqa: SLF001 - that is how wrappers delegate
+    store = innermost(store)
     if isinstance(store, ObjectStore):
         return None if type(store.store).__name__ in _UNCONDITIONAL else _Obstore(store)
     if isinstance(store, FsspecStore) and type(store.fs).__module__.startswith("s3fs"):

@@ -29,7 +29,7 @@ from xarray_omezarr import (
 )
 from xarray_omezarr.budgets import Budget
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, heard, warn
 from xarray_omezarr.guess import local_path
 from xarray_omezarr.looks import looks_of
 from xarray_omezarr.portions import Source
@@ -209,7 +209,7 @@ class Hierarchy:
         OmeZarrError
             Where there is nothing to look at.
         """
-        with read.heard() as notes:
+        with heard() as notes:
             place = self._place(path)
             node = census.fetch_root(place)
             kind = node.kind
@@ -314,7 +314,7 @@ class Hierarchy:
         OmeZarrError
             Where there is none: the message says why.
         """
-        with read.heard():
+        with heard():
             dataset = self._open(self._first(path), labels=False)
             image = dataset[coordinates.IMAGE]
             at = _chosen_positions(image, choice)
@@ -337,7 +337,7 @@ class Hierarchy:
         OmeZarrError
             Where there is none: the message says why.
         """
-        with read.heard():
+        with heard():
             dataset = self._open(path)
             if name not in coordinates.label_images(dataset):
                 msg = f"'{path}' has no label image '{name}' on its pixels."
@@ -411,7 +411,7 @@ def _check(place: Place) -> None:
 
 def _plate(place: Place, node: Node) -> Plate:
     return plates.parse_plate(
-        node.attributes, zarr_format=node.zarr_format, place=place.name, warn=read.warn
+        node.attributes, zarr_format=node.zarr_format, place=place.name, warn=warn
     )
 
 
@@ -421,7 +421,7 @@ def _members(place: Place, node: Node) -> tuple[str | None, tuple[Member, ...]]:
     attributes = node.attributes
     if node.kind == "well":
         well = plates.parse_well(
-            attributes, zarr_format=node.zarr_format, place=place.name, warn=read.warn
+            attributes, zarr_format=node.zarr_format, place=place.name, warn=warn
         )
         return None, tuple(
             Member(
@@ -432,7 +432,7 @@ def _members(place: Place, node: Node) -> tuple[str | None, tuple[Member, ...]]:
             for one in well.fields
         )
     if node.kind == "labels":
-        names = spec.label_names(attributes, node.zarr_format, place=place.name, warn=read.warn)
+        names = spec.label_names(attributes, node.zarr_format, place=place.name, warn=warn)
         return None, _described(place, node, dict.fromkeys(names))
     if node.kind == "scene":
         scene = ome["scene"]
@@ -442,7 +442,7 @@ def _members(place: Place, node: Node) -> tuple[str | None, tuple[Member, ...]]:
             place, node, dict.fromkeys(paths)
         )
     if node.kind == "series":
-        series = census.read_series(place, node, warn=read.warn)
+        series = census.read_series(place, node, warn=warn)
         listed = series.paths or ()
         same = len(series.names) == len(listed)
         return None, _described(

@@ -132,6 +132,10 @@ def _extent(value: Any, image: Image, number: int, size: int) -> Extent:  # noqa
     names = [channel.label for channel in image.channels or ()]
     if axis.is_channel and value in names:
         return _of_pixels(image, number, names.index(value), names.index(value) + 1)
+    if axis.is_channel and isinstance(value, str) and value[:1].isalpha():
+        there = [name for name in names if name] or [f"0 to {size - 1}"]
+        msg = f"region: there is no channel {value!r:.60}; there are {', '.join(there)}."
+        raise OmeZarrError(msg)
     bounds, single = _bounds(axis, value)
     what = f"region: '{axis.name}'"
     low, high = (None if bound is None else parse(bound, what=what) for bound in bounds)

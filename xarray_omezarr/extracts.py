@@ -207,7 +207,8 @@ def _cut_images(
         multiscales = list(ome["multiscales"])
         for number, one in enumerate(group.images):
             numbers = _levels(one, model.images[0], wanted.levels, name)
-            datasets = _datasets(group, number, numbers, regions.get(model.path, {}), found)
+            region = _for_label(regions.get(model.path, {}), group, number)
+            datasets = _datasets(group, number, numbers, region, found)
             if not datasets:
                 # A label image may have nothing but pixels that are larger than the region.
                 warn(f"{name} has no pixel in the region, and is left out")
@@ -221,6 +222,17 @@ def _cut_images(
                 _cut_channels(group, ome, regions[model.path])
             if attributes != group.attributes:
                 edited[group.path] = attributes
+
+
+def _for_label(region: Mapping[str, Extent], group: Group, number: int) -> Mapping[str, Extent]:
+    """Leave channels out of a region of a label image with one: it labels all of its image's."""
+    image = group.images[number]
+    arrays = {array.path: array.shape for array in group.arrays}
+    shape = arrays.get(join(group.path, image.levels[0].path))
+    if group.label_of is None or shape is None:
+        return region
+    alone = {a.name for a, n in zip(image.axes, shape, strict=True) if a.is_channel and n == 1}
+    return {dim: extent for dim, extent in region.items() if dim not in alone}
 
 
 def _finest(group: Group) -> Array:
@@ -241,7 +253,7 @@ def _levels(image: Image, model: Image, asked: Sequence[int | str] | None, name:
     chosen = set()
     for one in asked:
         number = paths.index(one) if one in paths else one
-        if isinstance(number, str) and number.lstrip("-").isdecimal():
+        if isinstance(number, str) and number.removeprefix("-").isdecimal():
             number = int(number)
         if not isinstance(number, int) or not -count <= number < count:
             msg = f"{name} has no level {one!r:.40}; there are 0 to {count - 1}."
@@ -355,8 +367,9 @@ def _moved(image: Image, path: str, starts: Sequence[int], name: str) -> list[An
     scale, translation = level.transform.scale, level.transform.translation
     begins = [
         # On the decimals that the numbers show: 0.1 and three pixels of 0.1 are 0.4.
-        float(exact(t) + exact(s) * n) if n else t
-        for s, t, n in zip(scale, translation, starts, strict=True)
+        # Channels lie nowhere, and are not moved.
+        float(exact(t) + exact(s) * n) if n and not axis.is_channel else t
+        for axis, s, t, n in zip(image.axes, scale, translation, starts, strict=True)
     ]
     moved = replace(level, transform=ScaleTranslation(scale, tuple(begins)))
     return descriptions.level_json(moved, image)

@@ -1,4 +1,4 @@
-"""The smallest and the largest value of an array, and the mean of all, read block by block.
+"""The smallest and the largest value of arrays, and the mean of all, read block by block.
 
 Sums are exact: of integers as Python's, of floating-point numbers as an expansion of what each
 block adds up to in float64 (Shewchuk, "Adaptive precision floating-point arithmetic", 1997). So
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr import boxes, pipelines, progress
+from xarray_omezarr import boxes, chunked, pipelines, progress
 from xarray_omezarr.errors import OmeZarrError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import zarr
     from numpy.typing import NDArray
@@ -116,51 +116,71 @@ def _sum(values: NDArray[Any]) -> int:
     return (high << 32) + low
 
 
-def of_array(array: zarr.Array[Any], axis: int | None, *, bar: bool) -> list[Extremes]:
-    """Read an array, and tell of the values of each channel.
+@dataclass(frozen=True)
+class Source:
+    """An array whose values are told of."""
+
+    name: str
+    """What messages call it."""
+    array: zarr.Array[Any]
+    axis: int | None
+    """Which of its axes is that of the channels; None where there is none."""
+
+    @property
+    def channels(self) -> int:
+        """How many there are; an array without an axis of them is one."""
+        return 1 if self.axis is None else self.array.shape[self.axis]
+
+
+def of_arrays(sources: Sequence[Source], *, bar: bool) -> list[list[Extremes] | OmeZarrError]:
+    """Read arrays, one after the other, and tell of the values of each channel.
 
     Parameters
     ----------
-    array
-        The array, open.
-    axis
-        Which of its axes is that of the channels; None where there is none.
+    sources
+        The arrays, open.
     bar
         Whether a bar shows how far it is.
 
     Returns
     -------
-    list of Extremes
-        One for each channel; a single one without an axis.
-
-    Raises
-    ------
-    OmeZarrError
-        Where values have no order.
+    list
+        For each array an `Extremes` for each channel; or what is wrong with it, and no more of it
+        is read: a chunk is broken, or its values have no order.
     """
-    if array.dtype.kind not in "biuf":
-        msg = f"Values of type {array.dtype} have no minimum, maximum and mean."
-        raise OmeZarrError(msg)
-    block = block_of(array)
-    nbytes = math.prod(block) * array.dtype.itemsize
-    workers = max(1, min(boxes.processors(), _HELD // max(nbytes * _COPIES, 1)))
-    waiting = _boxes(array.shape, block)
+    broken: dict[int, OmeZarrError] = {
+        number: OmeZarrError(
+            f"{one.name}: values of type {one.array.dtype} have no minimum, maximum and mean."
+        )
+        for number, one in enumerate(sources)
+        if one.array.dtype.kind not in "biuf"
+    }
+    blocks = [block_of(one.array) for one in sources]
+    sizes = [one.array.dtype.itemsize for one in sources]
+    largest = max(math.prod(b) * size for b, size in zip(blocks, sizes, strict=True))
+    workers = max(1, min(boxes.processors(), _HELD // max(largest * _COPIES, 1)))
+    total = sum(math.prod(one.array.shape) * n for one, n in zip(sources, sizes, strict=True))
+    waiting = _waiting(sources, blocks, broken)
     lock = Lock()
-    channels = 1 if axis is None else array.shape[axis]
-    total = math.prod(array.shape) * array.dtype.itemsize
     failed = False
 
-    def work() -> dict[int, Extremes]:
+    def work() -> dict[tuple[int, int], Extremes]:
         nonlocal failed
-        found: dict[int, Extremes] = {}
+        found: dict[tuple[int, int], Extremes] = {}
         while True:
             with lock:
-                box = None if failed else next(waiting, None)
+                number, box = (0, None) if failed else next(waiting, (0, None))
             if box is None:
                 return found
+            one = sources[number]
             try:
-                values = pipelines.read_box(array, box)
-                _add(found, values, axis, 0 if axis is None else box[axis].start)
+                with chunked.explained(one.name):
+                    values = pipelines.read_box(one.array, box)
+                first = 0 if one.axis is None else box[one.axis].start
+                _add(found, values, one.axis, (number, first))
+            except OmeZarrError as error:
+                broken.setdefault(number, error)
+                continue
             except BaseException:
                 failed = True
                 raise
@@ -175,20 +195,40 @@ def of_array(array: zarr.Array[Any], axis: int | None, *, bar: bool) -> list[Ext
             # Ctrl-C is one: the threads stop after the block that they are at.
             failed = True
             raise
-    whole = [Extremes() for _ in range(channels)]
+    whole = [[Extremes() for _ in range(one.channels)] for one in sources]
     for part in parts:
-        for number, one in part.items():
-            whole[number].join(one)
-    return whole
+        for (number, channel), found in part.items():
+            whole[number][channel].join(found)
+    return [broken.get(number, found) for number, found in enumerate(whole)]
 
 
-def _add(found: dict[int, Extremes], values: NDArray[Any], axis: int | None, first: int) -> None:
+def _waiting(
+    sources: Sequence[Source],
+    blocks: Sequence[tuple[int, ...]],
+    broken: Mapping[int, OmeZarrError],
+) -> Iterator[tuple[int, Box]]:
+    """Give what is to be read, array by array; of one that is found to be broken, no more."""
+    for number, (one, block) in enumerate(zip(sources, blocks, strict=True)):
+        for box in _boxes(one.array.shape, block):
+            if number in broken:
+                break
+            yield number, box
+
+
+def _add(
+    found: dict[tuple[int, int], Extremes],
+    values: NDArray[Any],
+    axis: int | None,
+    where: tuple[int, int],
+) -> None:
+    """Add the values of a block, whose first channel is known by the array's number and its own."""
+    number, first = where
     if axis is None:
-        found.setdefault(0, Extremes()).add(values)
+        found.setdefault(where, Extremes()).add(values)
         return
-    for number in range(values.shape[axis]):
-        channel = values[(slice(None),) * axis + (number,)]
-        found.setdefault(first + number, Extremes()).add(channel)
+    for channel in range(values.shape[axis]):
+        of_one = values[(slice(None),) * axis + (channel,)]
+        found.setdefault((number, first + channel), Extremes()).add(of_one)
 
 
 def block_of(array: zarr.Array[Any]) -> tuple[int, ...]:

@@ -126,6 +126,10 @@ class ValueFacts:
     """How many values there are; NaN are none."""
     missing: int = 0
     """How many pixels are NaN: they are left out."""
+    image: str | None = None
+    """Of several images, the path of the one that they are of."""
+    level: int = 0
+    """Which level of it they are of."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ class Info:
     objects: int | None = None
     """In how many files or objects these are."""
     values: tuple[ValueFacts, ...] = ()
-    """Of each channel, where that was asked for."""
+    """Of each channel, and of several images of each one of them, where that was asked for."""
     values_of: str | None = None
     """Which level they are of: "level 0", or "level 3, approximately"."""
     tree: tuple[NodeFacts, ...] = ()

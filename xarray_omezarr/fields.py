@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
@@ -18,7 +17,7 @@ import numpy as np
 
 from xarray_omezarr import joins, plates, properties, sheets, spec
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.joins import JoinReport
 from xarray_omezarr.properties import KEY
 
@@ -168,7 +167,7 @@ def csv_to_labels(
     place.close()
     report = replace(report, updated=tuple(changed), dry_run=dry_run)
     if not report.complete:
-        warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+        warn(str(report))
     return report
 
 
@@ -423,8 +422,8 @@ class _Update:
         from xarray_omezarr import measure, read
 
         ds = read.open_level(
-            field.place.store,
-            group=field.place.path or None,
+            field.place,
+            group=None,
             level=0,
             labels=False,
             storage_options=None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xarray_omezarr import census as _census
 from xarray_omezarr import documents, guess, inventory, progress, storage, surveys
 from xarray_omezarr.documents import join
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileNotFoundError, warn
 from xarray_omezarr.model import TYPES
 from xarray_omezarr.redaction import shown
 from xarray_omezarr.surveys import Where
@@ -34,9 +33,8 @@ del _census
 _TOGETHER = 16
 #: So many are looked at in all; and so deep, on a disk and elsewhere, where loops cannot be told.
 _MOST, _DEEPEST, _DEEPEST_ELSEWHERE = 1_000_000, 64, 24
-#: The file of a write that has not finished, and the files of a group or an array of Zarr.
-_JOURNAL = ".omezarr.json"
-_MARKS = documents.METADATA_FILES | {_JOURNAL}
+#: The files of a group or an array of Zarr, and that of a write that has not finished.
+_MARKS = documents.METADATA_FILES | {storage.JOURNAL}
 #: So many folders are named in a warning.
 _NAMED = 4
 
@@ -162,7 +160,7 @@ class _Search:
         if path is not None and not path.is_dir():
             what = "is a file" if path.exists() else "is not there"
             msg = f"{path} {what}; expected a folder, or a URL, that OME-Zarr is searched below."
-            raise OmeZarrError(msg)
+            raise OmeZarrFileNotFoundError(msg)
         return cls(folder, storage_options, stored=stored)
 
     def close(self) -> None:
@@ -209,7 +207,7 @@ class _Search:
             # An array has nothing but chunks below it.
             if ".zarray" in files or ("zarr.json" in files and self._is_array(where)):
                 return _Looked()
-            row = self._row(folder, where, unfinished=_JOURNAL in files)
+            row = self._row(folder, where, unfinished=storage.JOURNAL in files)
             if row is not None or folder.archive:
                 return _Looked(row, linked=folder.linked)
         if folder.linked:
@@ -349,7 +347,7 @@ def _table(looked: list[_Looked], name: str) -> pd.DataFrame:
         paths = [path for other, path in skipped if other == why]
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
         told = ", ".join(f"{path!r:.120}" for path in paths[:_NAMED])
-        warnings.warn(f"{name}: {told}{more} {why}; left out", OmeZarrWarning, stacklevel=3)
+        warn(f"{name}: {told}{more} {why}; left out")
     return table
 
 

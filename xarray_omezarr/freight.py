@@ -133,7 +133,8 @@ class _Carrier:
             self.done(parcel, size)
 
     def _check(self, parcel: Parcel, size: int | None) -> None:
-        if parcel.size is not None and size != parcel.size:
+        # Some stores list folders that are empty like this, and have no such object.
+        if parcel.size is not None and (size or 0) != parcel.size:
             now = "is gone" if size is None else f"has {size} bytes"
             msg = (
                 f"{self.source.name}/{parcel.key} was listed with {parcel.size} bytes, and now "

@@ -110,7 +110,13 @@ class JoinReport:
         lines.append(f"{properties}: {', '.join(names)}")
         if self.updated:
             done = "would be updated" if self.dry_run else "updated"
-            lines.append(f"{done}: {', '.join(self.updated)}")
+            count = len(self.updated)
+            told = (
+                ", ".join(self.updated)
+                if count <= _SHOWN
+                else f"{count:,} label images{_some(self.updated, count)}"
+            )
+            lines.append(f"{done}: {told}")
         return "\n  ".join(lines)
 
 
@@ -187,9 +193,9 @@ def index_rows(
     if duplicates == "raise":
         shown = list(dict.fromkeys(index[twice].tolist()))
         msg = (
-            f"Several rows of {sheet.name} are about the same '{sheet.on}', {len(shown)} times: "
-            f"{', '.join(map(str, shown[:_SHOWN]))}{', …' if len(shown) > _SHOWN else ''}. Take "
-            "one of each by duplicates='first' or duplicates='last'."
+            f"Several rows of {sheet.name} are about the same '{sheet.on}': "
+            f"{', '.join(map(str, shown[:_SHOWN]))}{', …' if len(shown) > _SHOWN else ''}. Leave "
+            "one of each; or, in Python, take it by duplicates='first' or duplicates='last'."
         )
         raise OmeZarrError(msg)
     return Index(index[~twice], rows[~twice], int(twice.sum()))
@@ -371,7 +377,7 @@ def check_collisions(
         names = ", ".join(f"'{name}'" for name in collisions)
         msg = (
             f"{what} {names} already. Replace them by overwrite=True, leave the columns "
-            "out by columns=[...], or give them other names by columns={'column': 'property'}."
+            "out, or, in Python, give them other names by columns={'column': 'property'}."
         )
         raise OmeZarrError(msg)
     return collisions

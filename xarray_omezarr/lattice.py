@@ -8,13 +8,12 @@ position of the first pixel, is enough to find the lattice again.
 from __future__ import annotations
 
 import math
-import warnings
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.transforms import ScaleTranslation, exact
 
 if TYPE_CHECKING:
@@ -151,11 +150,9 @@ def _of_one_pixel(
         pixels = (position - known[1]) / known[0]
         if abs(pixels - round(pixels)) <= EVEN:
             return known[0], _origin(known[0], position, abs(position), known)
-    warnings.warn(
+    warn(
         f"{what} has a single value, {position:g}, that no pixel size can be read off; 1.0 is "
-        "taken. Use .omezarr.assign_scale(…) to say what it is.",
-        OmeZarrWarning,
-        stacklevel=3,
+        "taken. Use .omezarr.assign_scale(…) to say what it is."
     )
     return 1.0, position
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xarray_omezarr import coordinates, reducers, write
+from xarray_omezarr import coordinates, reducers, works
 from xarray_omezarr.plan import relative, scaled
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xarray_omezarr.pyramid import LevelPlan
     from xarray_omezarr.reducers import Array, Boundary
     from xarray_omezarr.stream import Work
-    from xarray_omezarr.write import Options
+    from xarray_omezarr.works import Options
 
 
 def pyramid(
@@ -41,7 +41,7 @@ def pyramid(
     xarray.DataTree
         `/0`, `/1` and so on; label images below `/labels`. The first level is what it was.
     """
-    work, *others = write.prepare(array, dataset, labels, options)
+    work, *others = works.prepare(array, dataset, labels, options)
     name = coordinates.IMAGE if array.name is None else str(array.name)
     title = {} if dataset is None else {k: v for k, v in dataset.attrs.items() if k == "name"}
     nodes = {

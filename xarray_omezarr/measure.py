@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import uuid
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from xarray.core import indexing
 
 from xarray_omezarr import coordinates, runs, slots
 from xarray_omezarr.composite import distinct_colors
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.lookup import LookUp, ranks_of
 
 if TYPE_CHECKING:
@@ -385,11 +384,9 @@ def _joined(
         ds = ds.assign_coords({dim: ids})
     lost = len(ids) - int(ranks_of(np.unique(index), ids)[1].sum())
     if lost:
-        warnings.warn(
+        warn(
             f"{lost} of the {len(ids)} labels in the pixels of '{label}' are not in '{dim}', and "
-            f"are left out; to measure them too, drop the table first: .drop_dims('{dim}').",
-            OmeZarrWarning,
-            stacklevel=3,
+            f"are left out; to measure them too, drop the table first: .drop_dims('{dim}')."
         )
     ranks, there = ranks_of(ids, index)
     new: dict[Hashable, xr.Variable] = {}

@@ -11,12 +11,11 @@ from __future__ import annotations
 import copy
 import json
 import re
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import documents, exchange, multiscale, plates, relations, spec, storage
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning, stacklevel
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, warn
 from xarray_omezarr.plates import Acquisition, FieldEntry, Plate, Series, Well, WellEntry
 
 if TYPE_CHECKING:
@@ -334,7 +333,7 @@ def well_of(listing: Listing, path: str, attributes: Mapping[str, Any] | None) -
         attributes or {},
         zarr_format=listing.zarr_format,
         place=place.name,
-        warn=_warn,
+        warn=warn,
         version=listing.version,
     )
 
@@ -361,7 +360,7 @@ class _Wells:
             attributes or {},
             zarr_format=self.listing.zarr_format,
             place=place.name,
-            warn=_warn,
+            warn=warn,
             version=self.listing.version,
         )
         more = with_wells(plate, self.wells, self.counts)
@@ -461,7 +460,7 @@ def _check_numbers(listing: Listing, paths: Iterable[str]) -> None:
     found = storage.fetch_below(listing.place, before, listing.zarr_format)
     missing = next((path for path, one in zip(before, found, strict=True) if one is None), None)
     if missing is not None:
-        _warn(
+        warn(
             f"{listing.place.name} is a series whose images are 0, 1, 2 and so on: whoever opens "
             f"it finds {int(missing) + 1} only once {missing} is there too, which it is not yet."
         )
@@ -560,7 +559,3 @@ def make_group(place: Place, path: str, zarr_format: int) -> None:
         exchange.create(inner, "zarr.json", storage.to_bytes(group))
     else:
         exchange.create(inner, ".zgroup", storage.to_bytes({"zarr_format": 2}))
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())

@@ -53,9 +53,10 @@ def node_of(name: str, v3: bytes | None, v2: bytes | None) -> Node | None:
     if v3 is not None:
         document = parse(v3, name, METADATA[3])
         if document.get("node_type") == "array":
+            above = name.rpartition("/")[0]
             msg = (
                 f"{name} is a Zarr array, not a group. "
-                f"Open the group that it belongs to: {name.rpartition('/')[0] or '..'}."
+                f"Open the group that it belongs to{f': {above}' if above else ''}."
             )
             raise OmeZarrError(msg)
         attributes = document.get("attributes") or {}

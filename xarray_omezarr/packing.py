@@ -179,6 +179,7 @@ def _look(
             f"mode={mode!r} is not known here; expected 'w-' (refuse what exists) or 'w' (replace)."
         )
         raise OmeZarrError(msg)
+    transaction.check_above(path)
     if not path.exists():
         return None
     if mode == "w-":

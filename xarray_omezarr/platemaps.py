@@ -6,7 +6,6 @@ it is when the pixels are computed with.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xarray_omezarr import joins, sheets, tables
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.joins import JoinReport
 from xarray_omezarr.slots import COLUMN, ORIGIN, OWN, PRESENT, ROW, WELL
 from xarray_omezarr.wellnames import WellNames
@@ -205,7 +204,7 @@ def join_wells(
         values = column.values if there.all() else _with_gaps(column.values, there)
         joined[name] = values
     if not report.complete:
-        warnings.warn(str(report), OmeZarrWarning, stacklevel=2)
+        warn(str(report))
     return joined
 
 

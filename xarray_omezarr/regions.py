@@ -36,7 +36,7 @@ from xarray_omezarr.model import Channel
 from xarray_omezarr.plan import plan_pyramid
 from xarray_omezarr.stream import Running, Work
 from xarray_omezarr.updates import Stored, Update
-from xarray_omezarr.write import Options, grid_of
+from xarray_omezarr.works import Options, grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

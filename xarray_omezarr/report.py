@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from xarray_omezarr.findings import Finding, Severity
 
+#: Of more findings that are alike, the first is told, and how many there are.
+_MOST: Final = 5
 #: Colours that can be read on white and on black.
 _COLORS: Final = {"error": "#c62828", "warning": "#b26a00", "note": "#607d8b"}
 
@@ -45,8 +47,9 @@ class Census:
 class Report:
     """What came of validating a hierarchy. It is true where no MUST of its version is broken.
 
-    Printing it tells all findings, each with its place and the rule that it breaks; notebooks show
-    a table.
+    Printing it tells the findings, each with its place and the rule that it breaks; of very many
+    that are alike, as those of a plate's fields, the first and their number. Notebooks show a table
+    of all.
 
     See Also
     --------
@@ -96,15 +99,24 @@ class Report:
         found = ", ".join(told) or "nothing to complain of"
         return (
             f"{printable(self.target)}: {verdict}, OME-Zarr {self.version} ({found}; "
-            f"{self.groups} groups and {self.arrays} arrays looked at)"
+            f"{self.groups} group{'s' * (self.groups != 1)} and "
+            f"{self.arrays} array{'s' * (self.arrays != 1)} looked at)"
         )
 
     def __str__(self) -> str:
         lines = [self.summary]
+        counts = Counter(map(_sameness, self.findings))
+        told = set()
         for finding in self.findings:
+            same = _sameness(finding)
+            if same in told:
+                continue
             place = printable(finding.place) or "the group itself"
             lines.append(f"  {finding.severity:8} {place}: {printable(finding.found)}")
             lines.append(f"           {finding.rule} [{finding.section}]")
+            if counts[same] > _MOST:
+                told.add(same)
+                lines.append(f"           The same at {counts[same] - 1:,} other places.")
         lines += [f"  chunks   {printable(str(census))}" for census in self.census]
         return "\n".join(lines)
 
@@ -152,6 +164,11 @@ class Report:
             "census": [{**asdict(one), "absent": one.absent} for one in self.census],
         }
         return json.dumps(facts, indent=2)
+
+
+def _sameness(finding: Finding) -> tuple[str, ...]:
+    """Give what is alike in findings at several places."""
+    return (finding.severity, finding.found, finding.rule, finding.section)
 
 
 def printable(value: str) -> str:

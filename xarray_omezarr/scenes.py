@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xarray_omezarr import bases, census, chunked, multiscale, spec, storage, stores, systems
-from xarray_omezarr.errors import OmeZarrError, OmeZarrWarning, stacklevel
+from xarray_omezarr.errors import OmeZarrError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,7 +94,7 @@ def graph_of(place: Place) -> Graph:
         raise OmeZarrError(msg)
     arrays, fields = beside(place, node.zarr_format)
     graph = systems.parse(
-        scene, place=place.name, key="scene", warn=_warn, arrays=arrays, fields=fields
+        scene, place=place.name, key="scene", warn=warn, arrays=arrays, fields=fields
     )
     paths = sorted({end.path for end in graph.nodes if end.path and end.name is not None})
     for path, found in zip(paths, storage.fetch_each(place, paths, node.zarr_format), strict=True):
@@ -104,14 +103,14 @@ def graph_of(place: Place) -> Graph:
                 raise found
             graph |= _image_graph(place.below(path), found).under(path)
         except OmeZarrError as error:
-            _warn(f"{error} Its coordinate systems are known only as far as the scene names them.")
+            warn(f"{error} Its coordinate systems are known only as far as the scene names them.")
     return graph
 
 
 def _image_graph(place: Place, node: storage.Node) -> Graph:
     arrays, fields = beside(place, node.zarr_format)
     _, graph = bases.graph_of(
-        node.attributes, place=place.name, warn=_warn, arrays=arrays, fields=fields
+        node.attributes, place=place.name, warn=warn, arrays=arrays, fields=fields
     )
     return graph
 
@@ -140,7 +139,3 @@ def _field_at(place: Place, zarr_format: int, path: str) -> Field:
     return systems.field_of(
         image, _array_at(inside, zarr_format, image.levels[0].path), place=inside.name
     )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, OmeZarrWarning, stacklevel=stacklevel())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xarray_omezarr import census, documents, plates, read, storage, stores
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.wellnames import WellNames
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ def wells(
     )
     try:
         with read.strictly(strict):
-            screen = read_screen(place, warn=read.warn)
+            screen = read_screen(place, warn=warn)
             if positions or shapes:
                 columns = _by_field(screen, positions=positions, shapes=shapes)
             else:
@@ -413,7 +413,7 @@ def _by_well(screen: Screen) -> dict[str, list[Any]]:
 def _by_field(screen: Screen, *, positions: bool, shapes: bool) -> dict[str, Any]:
     import pandas as pd
 
-    images = read_images(screen, warn=read.warn)
+    images = read_images(screen, warn=warn)
     columns: dict[str, Any] = {
         "well": [at.well.path for at, _, _ in images],
         "row": [at.well.row for at, _, _ in images],
@@ -464,7 +464,7 @@ def _shapes(
             msg = f"{place.below(path).name} describes no array of this image: {error}"
             findings.refuse(OmeZarrError(msg))
             found.append(({}, None))
-    findings.tell(read.warn)
+    findings.tell(warn)
     return found
 
 

@@ -41,6 +41,8 @@ _TRUTHS = {
     **dict.fromkeys(("false", "0", "no"), False),
 }
 _DELIMITERS = ",;\t|"
+#: Fractions, as they are written here and there.
+_COMMA, _POINT = re.compile(r"\s*[+-]?\d*,\d+\s*"), re.compile(r"\s*[+-]?\d*\.\d+\s*")
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 #: The first pandas whose floating point is correctly rounded without being asked.
 _ROUNDS = (3, 1)
@@ -239,6 +241,8 @@ def _options(content: bytes | str, on: str, name: str, given: Mapping[str, Any])
     if "sep" not in given and "delimiter" not in given:
         line = next((line for line in head.splitlines() if line.strip()), "")
         options["sep"] = _delimiter(line.removeprefix("\ufeff"), on)
+        if "decimal" not in given and options["sep"] == ";" and _has_commas(head):
+            options["decimal"] = ","
     if "engine" not in given:
         options |= exactly()
     return {**options, **given}
@@ -261,6 +265,12 @@ def _delimiter(line: str, on: str) -> str:
     return max(_DELIMITERS, key=lambda delimiter: (on in fields(delimiter), len(fields(delimiter))))
 
 
+def _has_commas(head: str) -> bool:
+    """Say whether fractions have commas, as spreadsheets write them that delimit by semicolons."""
+    fields = [field for row in csv.reader(head.splitlines(), delimiter=";") for field in row]
+    return any(map(_COMMA.fullmatch, fields)) and not any(map(_POINT.fullmatch, fields))
+
+
 def _parse(content: bytes | str, name: str, options: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
@@ -280,12 +290,13 @@ def _parse(content: bytes | str, name: str, options: Mapping[str, Any]) -> pd.Da
         raise OmeZarrError(msg) from error
     except UnicodeDecodeError as error:
         msg = (
-            f"{name} is not in the encoding {options.get('encoding')}: {error}. Name the one that "
-            "it is in, like read_options={'encoding': 'cp1252'}."
+            f"{name} is not in the encoding {options.get('encoding')}: {error}. Save it as UTF-8; "
+            "or, in Python, name the one that it is in: read_options={'encoding': 'cp1252'}."
         )
         raise OmeZarrError(msg) from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, TypeError) as error:
-        msg = f"{name} cannot be read as a table: {str(error).strip()}"
+        told = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        msg = f"{name} cannot be read as a table: {told}. Mend it."
         raise OmeZarrError(msg) from error
 
 
@@ -513,7 +524,7 @@ def _refuse(sheet: Sheet, key: str, bad: Mapping[int, object], what: str) -> Non
         more = f" ({len(bad)} such values in all)" if len(bad) > 1 else ""
         msg = (
             f"{sheet.name}, row {row + 1}, column '{key}': {value!r:.60} is not {what}{more}. Mend "
-            "it, or make what does not parse missing by errors='coerce'."
+            "it; or, in Python, make what does not parse missing by errors='coerce'."
         )
         raise OmeZarrError(msg)
     sheet.coerced[key] = len(bad)

@@ -20,7 +20,7 @@ from xarray_omezarr import (
     stores,
 )
 from xarray_omezarr.bundles import WAY, Bundle, Members
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.lattice import EVEN, SAME
 from xarray_omezarr.picking import Budget, Resolution
 from xarray_omezarr.rasters import Rasters
@@ -100,8 +100,8 @@ def open_stack(
     """
     dims = stack_dims(stack)
     place = stores.locate(target, group, storage_options=storage_options)
-    screen = screens.read_screen(place, wells=wells, fields=fields, warn=read.warn, version=version)
-    found = screens.read_images(screen, warn=read.warn, version=version)
+    screen = screens.read_screen(place, wells=wells, fields=fields, warn=warn, version=version)
+    found = screens.read_images(screen, warn=warn, version=version)
     if not found:
         msg = f"{place.name} has no fields to stack."
         raise OmeZarrError(msg)
@@ -129,7 +129,7 @@ def open_stack(
         except OmeZarrError as error:
             if labels is not True:
                 raise
-            read.warn(f"{error} The label image '{name}' is left out.")
+            warn(f"{error} The label image '{name}' is left out.")
     if screen.plate.name is not None:
         dataset.attrs["name"] = screen.plate.name
     # Selection keeps it, and what has no place in coordinates can be written again.
@@ -190,7 +190,7 @@ class _Stack:
         members, first = gathered.members, gathered.first
         image, number = members[0].image, members[0].number
         inside = self._place.below(members[0].path)
-        model = Rasters().dataset(inside, image, number, first, warn=read.warn)
+        model = Rasters().dataset(inside, image, number, first, warn=warn)
         self._check_names(image)
         dtype = _filled_dtype(first.dtype, self.fill_value)
         coords = {
@@ -234,8 +234,8 @@ class _Stack:
         fitted = []
         for i, one in enumerate(members):
             array = arrays[i if self.verify else 0]
-            name, warn = place.below(one.path).name, _ignore if i else read.warn
-            image = multiscale.fitted(one.image, array.ndim, place=name, warn=warn)
+            name, told = place.below(one.path).name, _ignore if i else warn
+            image = multiscale.fitted(one.image, array.ndim, place=name, warn=told)
             fitted.append(replace(one, image=image))
         refused = {}
         for i, one in enumerate(fitted):
@@ -360,7 +360,7 @@ class _Stack:
             msg = f"{place.below(one.path).name}: labels are of type {first.dtype}, not integers."
             raise OmeZarrError(msg)
         inside = place.below(one.path)
-        made = Rasters().dataset(inside, one.image, one.number, first, warn=read.warn)
+        made = Rasters().dataset(inside, one.image, one.number, first, warn=warn)
         model = made[coordinates.IMAGE].variable
         stacked = self._variable(gathered, slots[self.layout.slots], model, None)
         stacked.encoding["omezarr"]["kind"] = "label"
@@ -406,7 +406,7 @@ def _listed_labels(screen: Screen, fields: Sequence[_Member]) -> list[str]:
         if node is not None:
             inside = screen.place.below(path).name
             names |= dict.fromkeys(
-                spec.label_names(node.attributes, node.zarr_format, place=inside, warn=read.warn)
+                spec.label_names(node.attributes, node.zarr_format, place=inside, warn=warn)
             )
     return list(names)
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 #: Values are told approximately from the finest level that has so many pixels, at the most.
 _APPROXIMATE = 2**24
+#: What has pixels.
+_PIXELS = ("image", "label image")
+#: So many images are asked for at a time.
+_SIDE_BY_SIDE = 16
 
 
 def info(
@@ -64,7 +68,9 @@ def info(
         where the store lists them.
     stats : bool, default False
         Whether to read all pixels of the finest level, block by block, for the exact minimum,
-        maximum and mean of each channel. NaN are counted, and otherwise left out.
+        maximum and mean of each channel; of a plate, a series and all else that holds several
+        images, of each of these. NaN are counted, and otherwise left out. An image that cannot be
+        read is warned of.
     approximate : bool, default False
         Whether to tell these of a coarser level, of 16 million pixels at the most; which one it was
         is told.
@@ -110,7 +116,7 @@ def info(
         if stored:
             found = _with_stored(where, found, warn)
         if stats or approximate:
-            found = _with_values(where, found, approximate=approximate, progress=progress)
+            found = _with_values(where, found, warn, approximate=approximate, bar=progress)
         if tree:
             found = replace(
                 found, tree=tuple(sorted(_tree(where, warn), key=lambda node: node.path.split("/")))
@@ -625,33 +631,91 @@ def _with_stored(where: Where, found: Info, warn: Warn) -> Info:
     )
 
 
-def _with_values(where: Where, found: Info, *, approximate: bool, progress: bool | None) -> Info:
-    """Read pixels, and tell of the values of each channel."""
-    if found.kind not in ("image", "label image"):
-        msg = (
-            f"{where.name} is no image, but a {found.kind}: values are told of one image. Ask for "
-            "one of those in it by its own path, or by group=."
-        )
-        raise OmeZarrError(msg)
+def _with_values(
+    where: Where, found: Info, warn: Warn, *, approximate: bool, bar: bool | None
+) -> Info:
+    """Read pixels, and tell of the values of each channel, of one image or of each of several."""
     from xarray_omezarr import census, chunked, extremes
     from xarray_omezarr.progress import shown
 
-    number = _level_of(found) if approximate else 0
-    level = found.levels[number]
-    if level.path is None or not found.axes:
-        msg = f"{where.name}: level {number} cannot be read, so there are no values to tell of."
-        raise OmeZarrError(msg)
+    single = found.kind in _PIXELS
+    images = {"": found} if single else _images(where, found, warn, bar=shown(bar))
+    levels = {path: _level_of(one) if approximate else 0 for path, one in images.items()}
+    for path, number in levels.items():
+        if images[path].levels[number].path is None or not images[path].axes:
+            msg = f"{join(where.name, path)}: level {number} cannot be read, so there are no values"
+            _fail(OmeZarrError(f"{msg} to tell of."), warn, single=single)
+            del images[path]
+    paths = {path: join(path, images[path].levels[levels[path]].path or "") for path in images}
     place = where.located()
-    node = census.fetch_root(place)
-    (array,) = chunked.open_arrays(place, [level.path], node.zarr_format)
-    if isinstance(array, OmeZarrError):
-        raise array
-    axis = next((i for i, one in enumerate(found.axes) if _counts_channels(one, found)), None)
-    with chunked.explained(f"{place.name}/{level.path}"):
-        each = extremes.of_array(array, axis, bar=shown(progress))
-    values = tuple(_told(None if axis is None else i, found, one) for i, one in enumerate(each))
-    told = f"level {number}" + (", approximately" if number else "")
-    return replace(found, values=values, values_of=told)
+    form = census.fetch_root(place).zarr_format
+    sources = {}
+    opened = chunked.open_arrays(place, list(paths.values()), form)
+    for (path, inner), array in zip(paths.items(), opened, strict=True):
+        if isinstance(array, OmeZarrError):
+            _fail(array, warn, single=single)
+            continue
+        of = images[path]
+        axis = next((i for i, one in enumerate(of.axes) if _counts_channels(one, of)), None)
+        sources[path] = extremes.Source(join(place.name, inner), array, axis)
+    values: list[ValueFacts] = []
+    each = extremes.of_arrays(list(sources.values()), bar=shown(bar)) if sources else []
+    for (path, source), told in zip(sources.items(), each, strict=True):
+        if isinstance(told, OmeZarrError):
+            _fail(told, warn, single=single)
+            continue
+        values += [
+            replace(
+                _told(None if source.axis is None else i, images[path], one),
+                image=None if single else path,
+                level=levels[path],
+            )
+            for i, one in enumerate(told)
+        ]
+    numbers = sorted({one.level for one in values})
+    named = f"level{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers)) or 0}"
+    named += ", approximately" * any(numbers)
+    return replace(found, values=tuple(values), values_of=named)
+
+
+def _fail(error: OmeZarrError, warn: Warn, *, single: bool) -> None:
+    """Raise what is wrong with the only image; of several, the others are told of."""
+    if single:
+        raise error
+    warn(f"{error} Its values are left out.")
+
+
+def _images(where: Where, found: Info, warn: Warn, *, bar: bool) -> dict[str, Info]:
+    """Tell of each image of a plate, a series and the like; those that are broken are left out."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from xarray_omezarr import progress
+
+    plate = () if found.plate is None else found.plate.listed
+    paths = [path for well in plate for path in well.fields]
+    paths += [entry.path for entry in found.images if entry.sizes]
+
+    def told(path: str) -> tuple[str, Info | OmeZarrError]:
+        inside = where.below(path)
+        try:
+            # What is assumed of each is told where it is asked for by itself.
+            one = survey(inside, lambda _: None)
+        except OmeZarrError as error:
+            return path, error
+        if one.kind in _PIXELS:
+            return path, one
+        return path, OmeZarrError(f"{inside.name} is no image, but a {one.kind}.")
+
+    images = {}
+    pool = ThreadPoolExecutor(_SIDE_BY_SIDE)
+    with progress.counting(len(paths), "images", bar=bar) as advance, pool:
+        for path, one in pool.map(told, dict.fromkeys(paths)):
+            advance(1)
+            if isinstance(one, OmeZarrError):
+                warn(f"{one} Its values are left out.")
+            else:
+                images[path] = one
+    return images
 
 
 def _counts_channels(axis: facts.AxisFacts, found: Info) -> bool:
@@ -679,7 +743,8 @@ def _tree(where: Where, warn: Warn) -> Iterable[NodeFacts]:
     from xarray_omezarr import hierarchy
 
     for group in hierarchy.walk(where.located(), warn=warn):
-        sizes = [f"{len(group.images[0].levels)} levels"] if group.images else []
+        count = len(group.images[0].levels) if group.images else 0
+        sizes = [f"{count} level{'s' * (count > 1)}"] if count else []
         kind = "label image" if group.label_of is not None and group.images else group.kind
         yield facts.NodeFacts(group.path, kind or "group", ", ".join(sizes))
         for array in group.arrays:

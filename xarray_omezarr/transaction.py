@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,12 @@ from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from xarray_omezarr import chunked, documents, exchange, multiscale, spec, storage, stores
-from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, OmeZarrWarning
+from xarray_omezarr.errors import OmeZarrError, OmeZarrFileExistsError, warn
 from xarray_omezarr.guess import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from xarray_omezarr.plan import Plan
     from xarray_omezarr.storage import Node
@@ -229,11 +229,9 @@ def check_same(place: Place, before: Mapping[str, str], now: Mapping[str, str]) 
     """Check that a write is the one that was interrupted, as far as both can be told."""
     differing = [key for key, value in now.items() if before.get(key, value) != value]
     if differing == [_VOUCHED]:
-        warnings.warn(
+        warn(
             f"{place.name}: the write that was interrupted there was begun with another graph of "
-            "dask. That its pixels are the same ones is taken on your word.",
-            OmeZarrWarning,
-            stacklevel=6,
+            "dask. That its pixels are the same ones is taken on your word."
         )
     elif differing:
         msg = (
@@ -407,6 +405,8 @@ def check_writable(place: Place) -> None:
     if path is not None and path.exists() and not path.is_dir():
         msg = f"{path} exists and is a file; it was left untouched. Write to another path."
         raise OmeZarrFileExistsError(msg)
+    if path is not None:
+        check_above(path)
     for folder in () if path is None else path.absolute().parents:
         if (folder / ".zarray").exists() or storage.describes_array(
             storage.content_of(folder / "zarr.json")
@@ -418,6 +418,14 @@ def check_writable(place: Place) -> None:
         v2, v3 = storage.read_bytes(above, ".zarray", "zarr.json")
         if v2 is not None or storage.describes_array(v3):
             raise _inside_array(place, above.path or str(place.store))
+
+
+def check_above(path: Path) -> None:
+    """Refuse a path below a file."""
+    for folder in path.absolute().parents:
+        if folder.is_file():
+            msg = f"{path}: {folder} is a file, and no folder. Write to another path."
+            raise OmeZarrFileExistsError(msg)
 
 
 def _inside_array(place: Place, array: str) -> OmeZarrFileExistsError:
@@ -504,7 +512,8 @@ def array_metadata(plan: Plan, number: int, zarr_format: int, codecs: Mapping[st
         scratch = zarr.create_array(
             MemoryStore(),
             shape=layout.shape,
-            dtype=dtype.newbyteorder("="),
+            # Of NumPy's two names for 64 bits, Zarr knows one.
+            dtype=dtype.newbyteorder("=").str,
             chunks=layout.chunks,
             shards=layout.shards,
             fill_value=0,

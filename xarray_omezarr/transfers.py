@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from xarray_omezarr import (
-    copies,
     cuttings,
     deliveries,
     extracts,
@@ -21,11 +21,11 @@ from xarray_omezarr import (
     stores,
     transaction,
 )
-from xarray_omezarr.conversion import warn
 from xarray_omezarr.deliveries import Encoding, Job
-from xarray_omezarr.errors import OmeZarrError
+from xarray_omezarr.errors import OmeZarrError, warn
 from xarray_omezarr.extracts import Extract, Wanted
 from xarray_omezarr.guess import is_archive, local_path
+from xarray_omezarr.plan import readable
 
 if TYPE_CHECKING:
     import os
@@ -61,7 +61,7 @@ class Download:
     def __str__(self) -> str:
         kept = f"; {self.kept} of them were there already" if self.kept else ""
         encoded = f"; {self.encoded} arrays were cut through chunks" if self.encoded else ""
-        return f"{self.target}: {self.files} files, {self.nbytes} bytes{kept}{encoded}"
+        return f"{self.target}: {self.files} files, {readable(self.nbytes)}{kept}{encoded}"
 
 
 def download(
@@ -158,11 +158,16 @@ def download(
     if given is None:
         given = (group or "").strip("/").rpartition("/")[2] or name_for(source)
     if is_archive(given):
-        msg = f"{given}: an archive is not downloaded to. Download to a folder, and convert that."
+        msg = (
+            f"{given}: nothing is downloaded to an archive. Convert the source to one "
+            "(xarray_omezarr.convert, omezarr convert), or what was downloaded to a folder."
+        )
         raise OmeZarrError(msg)
     target = stores.locate(given, write=True, storage_options=target_options)
     try:
         transaction.check_writable(target)
+        if destination is None:
+            _check_name(origin, target)
         deliveries.check_apart(origin, target, "download")
         before = deliveries.unfinished(target, "download", resume=resume)
         job = _planned(origin, target, wanted, wells)
@@ -171,6 +176,17 @@ def download(
     finally:
         target.close()
         origin.close()
+
+
+def _check_name(origin: Place, target: Place) -> None:
+    """Check that a copy which nobody has named would not be the source itself."""
+    disk = stores.disk_of(origin.store)
+    if disk is None or (disk / origin.path).resolve() != Path(target.name).resolve():
+        return
+    if not disk.exists():
+        raise storage.nothing_there(origin)
+    msg = f"{origin.name} is in the current folder already. Name a destination for its copy."
+    raise OmeZarrError(msg)
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────
@@ -226,12 +242,7 @@ def _planned(source: Place, target: Place, wanted: Wanted, wells: Wells | None) 
     node = storage.fetch(source)
     if node is None:
         raise storage.nothing_there(source)
-    if node.kind is None:
-        msg = (
-            f"{source.name} is a Zarr group without OME-Zarr metadata; name a group below it that "
-            "is an image, a plate or a series."
-        )
-        raise OmeZarrError(msg)
+    hierarchy.check(source, [node.kind])
     listed = listings.entries(source)
     deliveries.check_idle(source, listed)
     chosen = None if wells is None else _wells(source, node, wells)
@@ -248,35 +259,26 @@ def _planned(source: Place, target: Place, wanted: Wanted, wells: Wells | None) 
     part = Extract()
     if partial:
         part = extracts.extract(groups, wanted, wells=chosen, place=source.name, warn=warn)
-    if listed is None:
-        plan = manifests.Named(source, groups, part)
-        objects, metadata, count = plan.objects, plan.metadata(), plan.count
-        about: Any = [[group.path, dict(group.attributes)] for group in groups]
-        about += [dict(array.metadata) for group in groups for array in group.arrays]
-    else:
-        found, metadata = manifests.of_list(listed, part)
-        objects, count = (lambda: iter(found)), len(found)
-        about = {key: [entry.size, entry.mark] for key, entry in listed.items()}
+    manifest = manifests.manifest(source, listed, groups, part)
     asked = {"wells": sorted(chosen[0]) if chosen else None, "region": repr(wanted.region)}
     checks = transaction.checks_of(
         {
             "source": source.name,
             "part": [*asked.items(), repr(wanted.levels), repr(wanted.labels)],
-            "contents of the source": repr(about),
+            "contents of the source": repr(manifest.contents),
         }
     )
-    sizes = (copies.chunk_bytes(a.metadata) for g in groups for a in g.arrays if listed is None)
     return Job(
         "download",
         source,
         target,
         listed,
-        objects,
-        count,
+        manifest.objects,
+        manifest.count,
         [_encoding(cut) for cut in part.cuts if not cuttings.is_same(cut)],
-        metadata,
+        manifest.metadata,
         part.documents,
-        max(sizes, default=0),
+        manifest.largest,
         checks,
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
 
     from xarray_omezarr.stream import Running
-    from xarray_omezarr.write import Options
+    from xarray_omezarr.works import Options
 
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 

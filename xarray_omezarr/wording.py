@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: So many channels, labels, images and names of properties are told of.
 _MOST = 48
+#: Of how many labels there are: what is listed says it, and pixels are not read for it.
+UNCOUNTED = "not counted: no table"
 #: So many columns of a plate stand beside one another.
 _WIDEST = 48
 
@@ -46,7 +48,7 @@ def of_info(info: Info, indent: str = "  ") -> Iterator[str]:
             [
                 printable(label.name),
                 label.dtype,
-                *([] if label.count is None else [f"{label.count:,} labels"]),
+                UNCOUNTED if label.count is None else f"{label.count:,} labels",
                 *([_names(label.properties)] if label.properties else []),
                 *([] if label.stored is None else [f"{readable(label.stored)} stored"]),
             ]
@@ -72,11 +74,11 @@ def of_info(info: Info, indent: str = "  ") -> Iterator[str]:
     if info.images:
         yield from (indent + line for line in columns(images))
         yield from _more(len(info.images), "images", indent)
-    yield from (indent + line for line in _values(info.values, info.values_of))
     if info.example is not None:
         first, *rest = of_info(info.example, indent * 2)
         yield f"{indent}the first image, {first}"
         yield from rest
+    yield from (indent + line for line in _values(info.values, info.values_of))
     yield from (indent + line for line in _tree(info.tree))
     yield from (f"{indent}warning  {printable(one)}" for one in info.warnings)
 
@@ -207,14 +209,19 @@ def _plate(plate: PlateFacts) -> Iterator[str]:
 def _values(values: Sequence[ValueFacts], whose: str | None) -> Iterator[str]:
     if not values:
         return
-    rows: list[Sequence[str]] = [("channel", "minimum", "maximum", "mean", "values", "NaN")]
+    several = any(one.image is not None for one in values)
+    mixed = len({one.level for one in values}) > 1
+    head = ["image"] * several + ["level"] * mixed
+    rows = [[*head, "channel", "minimum", "maximum", "mean", "values", "NaN"]]
     rows += [
-        (
+        [
+            *([printable(one.image or "")] if several else []),
+            *([str(one.level)] if mixed else []),
             "all" if one.channel is None else printable(one.name or str(one.channel)),
             *map(_number, (one.minimum, one.maximum, one.mean)),
             f"{one.count:,}",
             f"{one.missing:,}" if one.missing else "-",
-        )
+        ]
         for one in values
     ]
     yield f"{'values':9}of {whose}"
